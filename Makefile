@@ -1,0 +1,101 @@
+# Two commands are enough for a newcomer: `make demo` and `make test`. `make help` lists the others.
+# They need python3.11 (or newer), make, bash and the package registry; nothing else.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+# The first Python on the path that is new enough; `make test PYTHON=python3.12` chooses another.
+PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+ifeq ($(strip $(PYTHON)),)
+$(error No Python 3.11 or newer was found on the path; install one, or name it: make PYTHON=/path/to/python3.11)
+endif
+
+# A PROMPT counts only where it was typed on make's command line: some shells export one of their own.
+# `value` keeps dollar signs in it as they are.
+ifeq ($(origin PROMPT),command line)
+override PROMPT := $(value PROMPT)
+export PROMPT
+DEMO_PROMPT = -- "$$PROMPT"
+endif
+
+UV := .venv-uv/bin/uv
+DEV := .venv/bin/python
+DEMO := .venv-demo/bin/python
+PICTURE ?= ragturbo-demo.png
+# One file for every platform, with no index address in it.
+LOCK := --quiet --extra cpu --universal --python-version 3.11 --no-annotate --no-emit-index-url \
+	--custom-compile-command "make lock"
+
+.PHONY: help demo test lint format package results train export lock clean distclean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+# ── what a newcomer types ─────────────────────────────────────────────────────────────────────────
+
+demo: .venv-demo/.stamp ## draw a picture with the runtime alone: make demo PROMPT="two cats on a red background"
+	@TIMEFORMAT='%R s from the start of the process to the finished picture'; \
+	time $(DEMO) -m ragturbo_sdk demo --output "$(PICTURE)" $(DEMO_PROMPT)
+
+test: .venv/.stamp ## the whole test suite; make test ARGS="-k tokenizer" runs a part
+	$(DEV) -m pytest $(ARGS)
+
+# ── what a developer types ────────────────────────────────────────────────────────────────────────
+
+lint: .venv/.stamp ## ruff (rules and format) and mypy --strict
+	$(DEV) -m ruff check .
+	$(DEV) -m ruff format --check .
+	$(DEV) -m mypy --strict
+
+format: .venv/.stamp ## let ruff rewrite the files
+	$(DEV) -m ruff check --fix .
+	$(DEV) -m ruff format .
+
+package: $(UV) ## dist/: the sdist, and the wheel that is built from it
+	rm -rf dist build *.egg-info runtime/*.egg-info
+	$(UV) build --python $(PYTHON) --build-constraints constraints-dev.txt --out-dir dist .
+	@ls -l dist
+
+train: .venv/.stamp ## the emoji family from nothing; goes on where it stopped
+	$(DEV) -m training.family --config training/configs/emoji.toml
+
+export: .venv/.stamp ## the trained family as a bundle
+	$(DEV) -m export.onnx --ckpt models/emoji/adapter.safetensors --out ragturbo_sdk/bundles/emoji
+
+results: .venv/.stamp ## measure the family: docs/results.md and docs/results.json
+	$(DEV) -m training.evaluation --family models/emoji --out docs
+
+lock: $(UV) ## renew both constraints files from pyproject.toml; make lock ARGS=--upgrade takes newer releases
+	$(UV) pip compile pyproject.toml $(LOCK) --group dev --group baseline --output-file constraints-dev.txt $(ARGS)
+	$(UV) pip compile pyproject.toml $(LOCK) --constraints constraints-dev.txt --output-file constraints.txt
+
+clean: ## remove what the commands wrote, but no environment and no trained model
+	rm -rf build dist *.egg-info runtime/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis "$(PICTURE)"
+	find ragturbo_sdk runtime export training tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## clean, and remove the environments too
+	rm -rf .venv .venv-demo .venv-uv
+
+# ── environments: made from nothing, and only when something they depend on changed ───────────────
+
+$(UV): constraints-dev.txt
+	@$(PYTHON) -m venv .venv-uv
+	@.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt uv
+	@touch $@
+
+.venv-demo/.stamp: pyproject.toml constraints.txt | $(UV)
+	@echo "Installing the runtime (no torch) in .venv-demo; this happens once."
+	@test -x $(DEMO) || $(PYTHON) -m venv --without-pip .venv-demo
+	@$(UV) pip install --quiet --python $(DEMO) --build-constraints constraints-dev.txt \
+		--constraint constraints.txt --compile-bytecode --editable '.[cpu]'
+	@touch $@
+
+.venv/.stamp: pyproject.toml constraints-dev.txt | $(UV)
+	@echo "Installing the development set in .venv; this happens once, and takes some minutes."
+	@test -x $(DEV) || $(PYTHON) -m venv --without-pip .venv
+	@$(UV) pip install --quiet --python $(DEV) --build-constraints constraints-dev.txt \
+		--constraint constraints-dev.txt --editable '.[cpu]' --group dev
+	@touch $@

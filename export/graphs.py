@@ -1,0 +1,219 @@
+"""The table of graphs: what each is called, takes and gives, and how near to torch it must come.
+
+Names, order, dtypes and shapes are the bundle's public interface (docs/bundle). Dimensions given as words are dynamic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from export.models import Models
+from export.text_wrapper import TextEncoderGraph
+from export.wrappers import AdapterGraph, UNetDecoderGraph, UNetEncoderGraph, VaeDecoderGraph, VaeEncoderGraph
+from ragturbo_runtime.manifest import Dim, TensorSpec
+from ragturbo_runtime.sampler import Schedule
+from training.models.split_unet import encode
+
+OPSET = 18
+CONTEXT_LENGTH = 77
+MAX_REFERENCES = 16
+DYNAMIC: Mapping[str, tuple[int, int]] = {
+    "batch": (1, 64),
+    "length": (2, CONTEXT_LENGTH),  # the shortest text is start and end
+    "references": (1, MAX_REFERENCES),
+}
+"""Dynamic dimensions and their ranges."""
+
+TRACED_SIZES: Mapping[str, int] = {"batch": 2, "length": 12, "references": 3}
+"""A batch of 1 would be traced as a constant. All three differ, so that none is taken for another."""
+COMPARED_SIZES: tuple[Mapping[str, int], ...] = (
+    {"batch": 1, "length": CONTEXT_LENGTH, "references": 4},
+    {"batch": 3, "length": 9, "references": 1},
+)
+"""Sizes at which a graph is compared with torch: batch 1 and 3, none of them the traced ones."""
+
+TOLERANCE = 1e-4
+VAE_TOLERANCE = 3e-4
+"""Largest difference from torch, as a share of the output's largest value (which counts as 1 at least)."""
+
+_PROMPTS = (
+    "a cat left of two pizzas on a blue background",
+    "a big dog at the beach",
+    "three small cherries and a hat in the snow",
+    "a guitar",
+)
+
+
+@dataclass(frozen=True)
+class GraphSpec:
+    """One graph of the bundle.
+
+    Attributes:
+        name: As in the manifest; the file is ``<name>/model.onnx``.
+        module: What is traced; takes the inputs in order.
+        reference: What it must equal; takes the same inputs, and may be another way to compute it.
+        inputs: Names, dtypes, shapes.
+        outputs: Names, dtypes, shapes.
+        atol: Allowed difference, as a share of the output's largest value.
+        example: Sizes of the dynamic dimensions, and a seed -> inputs such as the chain makes.
+    """
+
+    name: str
+    module: nn.Module
+    reference: nn.Module
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    atol: float
+    example: Callable[[Mapping[str, int], int], tuple[Tensor, ...]]
+
+
+def graph_specs(models: Models) -> list[GraphSpec]:
+    """List the graphs of a family, in the order in which the chain runs them; the VAE's encoder comes last.
+
+    Args:
+        models: The loaded models.
+
+    Returns:
+        Six graphs.
+    """
+    family, examples = models.family, _Examples(models)
+    c, height, width = models.latent_shape
+    skips, h = _unet_shapes(models)
+    latents = _f32("sample", "batch", c, height, width)
+    pixels = _f32("sample", "batch", 3, family.resolution, family.resolution)
+    condition = (_i64("timestep", "batch"), _f32("encoder_hidden_states", "batch", CONTEXT_LENGTH, family.text.width))
+    channels, tokens = models.metadata.channels, models.metadata.tokens
+    bottleneck = (_f32("h", *h), *(_f32(f"skip_{i}", *shape) for i, shape in enumerate(skips)))
+
+    def spec(
+        name: str, module: nn.Module, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...],
+        atol: float = TOLERANCE, reference: nn.Module | None = None,
+    ) -> GraphSpec:  # fmt: skip
+        return GraphSpec(name, module, reference or module, inputs, outputs, atol, getattr(examples, name))
+
+    return [
+        spec(
+            "text_encoder",
+            TextEncoderGraph(family.text),
+            (_i64("input_ids", "batch", "length"), _i64("eos_index", "batch")),
+            (
+                _f32("last_hidden_state", "batch", "length", family.text.width),
+                _f32("text_embeds", "batch", family.text.embed_dim),
+            ),
+            reference=family.text,
+        ),
+        spec("unet_encoder", UNetEncoderGraph(family.unet), (latents, *condition), bottleneck),
+        spec(
+            "adapter",
+            AdapterGraph(models.adapter),
+            (
+                _f32("h", *h),
+                TensorSpec("reference_h", "int8", ("batch", "references", tokens, channels)),
+                _f32("reference_scale", channels),
+                _f32("reference_weight", "batch", "references"),
+                _f32("strength", "batch"),
+            ),
+            (_f32("fused_h", *h),),
+        ),
+        spec(
+            "unet_decoder",
+            UNetDecoderGraph(family.unet),
+            (*bottleneck, *condition),
+            (_f32("out_sample", *latents.shape),),
+        ),
+        spec(
+            "vae_decoder",
+            VaeDecoderGraph(family.vae),
+            (_f32("latent_sample", *latents.shape),),
+            (pixels,),
+            VAE_TOLERANCE,
+        ),
+        spec(
+            "vae_encoder",
+            VaeEncoderGraph(family.vae),
+            (pixels,),
+            (_f32("latent_sample", *latents.shape),),
+            VAE_TOLERANCE,
+        ),
+    ]
+
+
+class _Examples:
+    """Inputs as the chain makes them, one method per graph: random numbers would miss the real ranges."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._schedule = Schedule.from_manifest(models.family.scheduler)
+
+    def text_encoder(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
+        """Captions, cut to the length."""
+        ids, eos = self._tokens(sizes["batch"], seed)
+        length = sizes["length"]
+        return ids[:, :length].contiguous(), eos.clamp(max=length - 1)
+
+    def unet_encoder(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
+        """Pure noise at the first timestep, and less noisy latents at the timestep of the references."""
+        batch = sizes["batch"]
+        generator = torch.Generator().manual_seed(seed)
+        sample = torch.randn(batch, *self._models.latent_shape, generator=generator)
+        first = self._schedule.timesteps(1)[0]
+        timestep = torch.tensor([first if i % 2 == 0 else self._models.metadata.reference_timestep for i in range(batch)])
+        ids, eos = self._tokens(batch, seed)
+        with torch.no_grad():
+            prompt_embeds, _ = self._models.family.text(ids, eos)
+        return sample, timestep, prompt_embeds
+
+    def adapter(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
+        """h of the encoder, and int8 features of a like spread."""
+        h, generator = self._hidden(sizes, seed)[0], torch.Generator().manual_seed(seed)
+        batch, references, metadata = sizes["batch"], sizes["references"], self._models.metadata
+        shape = (batch, references, metadata.tokens, metadata.channels)
+        reference_h = (40 * torch.randn(shape, generator=generator)).round().clamp(-127, 127).to(torch.int8)
+        scale = h.abs().amax(dim=(0, 2, 3)).clamp(min=1e-3) / 127
+        weight = torch.rand(batch, references, generator=generator)
+        return h, reference_h, scale, weight, torch.linspace(1.0, 0.5, batch)
+
+    def unet_decoder(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
+        """What the encoder gives, and what it was given."""
+        _, timestep, prompt_embeds = self.unet_encoder(sizes, seed)
+        return *self._hidden(sizes, seed), timestep, prompt_embeds
+
+    def vae_decoder(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
+        """Latents of unit spread, as scaled latents are."""
+        generator = torch.Generator().manual_seed(seed)
+        return (torch.randn(sizes["batch"], *self._models.latent_shape, generator=generator),)
+
+    def vae_encoder(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
+        """Pictures: decoded latents, within [-1, 1]."""
+        decoder = VaeDecoderGraph(self._models.family.vae)
+        with torch.no_grad():
+            return (decoder(*self.vae_decoder(sizes, seed)).clamp(-1, 1),)
+
+    def _tokens(self, batch: int, seed: int) -> tuple[Tensor, Tensor]:
+        return self._models.family.text.tokenize([_PROMPTS[(i + seed) % len(_PROMPTS)] for i in range(batch)])
+
+    def _hidden(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            h, skips = encode(self._models.family.unet, *self.unet_encoder(sizes, seed))
+        return h, *skips
+
+
+def _unet_shapes(models: Models) -> tuple[list[tuple[Dim, ...]], tuple[Dim, ...]]:
+    """Shapes of the skips and of h, batch first."""
+    sample = torch.zeros(1, *models.latent_shape)
+    prompt_embeds = torch.zeros(1, CONTEXT_LENGTH, models.family.text.width)
+    with torch.no_grad():
+        h, skips = encode(models.family.unet, sample, torch.tensor([0]), prompt_embeds)
+    return [("batch", *skip.shape[1:]) for skip in skips], ("batch", *h.shape[1:])
+
+
+def _f32(name: str, *shape: Dim) -> TensorSpec:
+    return TensorSpec(name, "float32", shape)
+
+
+def _i64(name: str, *shape: Dim) -> TensorSpec:
+    return TensorSpec(name, "int64", shape)

@@ -1,0 +1,85 @@
+"""ragturbo: pictures from text in one step, made better by looking things up.
+
+Everything a host needs is importable from here::
+
+    from ragturbo_sdk import Generator
+
+    generator = Generator()  # the bundled model, offline
+    result = generator.generate("a cat left of two pizzas", seed=7)
+    result.save("cat.png")
+
+Names are loaded when they are first used, so that importing this package costs a host next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+from ragturbo_sdk._version import __version__
+
+if TYPE_CHECKING:
+    from ragturbo_sdk.errors import (
+        BundleCorruptError,
+        BundleError,
+        BundleNotFoundError,
+        BundleVersionError,
+        GeneratorClosedError,
+        InferenceError,
+        InvalidInputError,
+        OutputError,
+        PromptTruncatedWarning,
+        ProviderUnavailableError,
+        RagTurboError,
+        RetrievalError,
+    )
+    from ragturbo_sdk.generator import Generator
+    from ragturbo_sdk.info import GeneratorInfo
+    from ragturbo_sdk.png import read_metadata
+    from ragturbo_sdk.reference import Reference
+    from ragturbo_sdk.result import GenerationResult
+
+__all__ = [
+    "BundleCorruptError",
+    "BundleError",
+    "BundleNotFoundError",
+    "BundleVersionError",
+    "GenerationResult",
+    "Generator",
+    "GeneratorClosedError",
+    "GeneratorInfo",
+    "InferenceError",
+    "InvalidInputError",
+    "OutputError",
+    "PromptTruncatedWarning",
+    "ProviderUnavailableError",
+    "RagTurboError",
+    "Reference",
+    "RetrievalError",
+    "__version__",
+    "read_metadata",
+]
+
+_HOMES = {
+    "GenerationResult": "ragturbo_sdk.result",
+    "Generator": "ragturbo_sdk.generator",
+    "GeneratorInfo": "ragturbo_sdk.info",
+    "Reference": "ragturbo_sdk.reference",
+    "read_metadata": "ragturbo_sdk.png",
+}
+
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for one that this function knows
+
+    def __getattr__(name: str) -> object:
+        """Load a public name when it is first used (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(_HOMES.get(name, "ragturbo_sdk.errors")), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    """The public names, loaded or not, for completion."""
+    return sorted(__all__)

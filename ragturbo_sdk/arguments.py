@@ -1,0 +1,147 @@
+"""The words after ``ragturbo``, and what they mean."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from ragturbo_sdk._version import __version__
+from ragturbo_sdk.errors import InvalidInputError
+
+COMMANDS = ("generate", "demo", "bench", "info")
+_USAGE = """ragturbo PROMPT [-o FILE] [options]
+       ragturbo {generate,demo,bench,info} [options]"""
+_EXAMPLES = """examples:
+  ragturbo "a cat left of two pizzas" -o cat.png
+  ragturbo "a big dog at the beach" -o dog.png -n 4 --seed 7 --json
+  ragturbo "a red apple" -o plain.png --no-retrieval
+  ragturbo demo "three small cherries in the snow" -o sheet.png
+  ragturbo bench --json
+
+A prompt alone means generate; all options of a command: ragturbo COMMAND --help
+Exit status: 0 done, 2 wrong input or a file that cannot be used, 130 interrupted."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints look like every other error of the command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise instead of printing the usage and leaving."""
+        raise InvalidInputError(message, argument="command line", hint=f"see {self.prog} --help")
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """Read the command line.
+
+    Args:
+        words: What stands after the command's name.
+
+    Returns:
+        ``command`` and its options. ``--help`` and ``--version`` leave the process with status 0.
+
+    Raises:
+        InvalidInputError: There is no prompt, or an option is unknown or malformed.
+    """
+    if not words:
+        example = _EXAMPLES.splitlines()[1].strip()
+        raise InvalidInputError("no prompt was given", argument="prompt", hint=f"try {example}")
+    named = words[0] in COMMANDS or words[0] in ("-h", "--help", "--version")
+    arguments = _parser().parse_args(list(words) if named else ["generate", *words])
+    if not named and arguments.prompt in COMMANDS:
+        hint = (
+            f"put it first: ragturbo {arguments.prompt} ..., or draw it: ragturbo generate {arguments.prompt}"
+        )
+        raise InvalidInputError(f"{arguments.prompt!r} is a command", argument="prompt", hint=hint)
+    return arguments
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="ragturbo",
+        usage=_USAGE,
+        description="Draw a picture from text in one step, made better by looking things up.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"ragturbo {__version__}")
+    commands = parser.add_subparsers(prog="ragturbo", dest="command", metavar="COMMAND", title="commands")
+    _add_generate(
+        commands.add_parser("generate", help="draw pictures (a prompt alone means this)", allow_abbrev=False)
+    )
+    _add_demo(commands.add_parser("demo", help="one sheet: without and with retrieval", allow_abbrev=False))
+    _add_bench(commands.add_parser("bench", help="measure what retrieval costs", allow_abbrev=False))
+    _add_common(commands.add_parser("info", help="describe the model and the device", allow_abbrev=False))
+    return parser
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Draw pictures and write them as PNG files that say how they were made."
+    parser.add_argument("prompt", help="what to draw")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the PNG to write (default: named after prompt and seed)",
+    )
+    parser.add_argument(
+        "-n", "--num-images", type=int, default=1, metavar="N", help="pictures to draw, 1 to 64"
+    )
+    parser.add_argument("--seed", type=int, help="the first picture's noise (default: by chance)")
+    parser.add_argument("--no-retrieval", action="store_true", help="draw without looking anything up")
+    _add_drawing(parser)
+    _add_common(parser)
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Draw a prompt without and with retrieval from the same noise, on one sheet with the references."
+    )
+    parser.add_argument("prompt", nargs="?", help="what to draw (default: an example)")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("ragturbo-demo.png"),
+        metavar="FILE",
+        help="default: %(default)s",
+    )
+    parser.add_argument("--seed", type=int, help="the noise of both pictures (default: always the same)")
+    _add_drawing(parser)
+    _add_common(parser)
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Measure pictures with and without retrieval, alternately, and say what retrieval costs."
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=100, metavar="N", help="pairs to measure (default: 100)"
+    )
+    parser.add_argument("--warmup", type=int, default=5, metavar="N", help="pairs drawn before (default: 5)")
+    _add_common(parser)
+
+
+def _add_drawing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--references", type=int, metavar="K", help="references to use (default: the model's own)"
+    )
+    parser.add_argument(
+        "--strength", type=float, default=1.0, help="how strongly they act, 0 to 2 (default: 1)"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=1, metavar="N", help="denoising steps, 1 to 4 (default: 1)"
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--bundle", metavar="DIR", help="the model's folder (default: the one that came with ragturbo)"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one per core)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens to stderr")

@@ -1,0 +1,160 @@
+"""Arguments are checked here, once, at the border; behind it they are trusted."""
+
+from __future__ import annotations
+
+import math
+import operator
+import secrets
+from collections.abc import Sequence
+from numbers import Real
+
+from ragturbo_sdk.errors import InvalidInputError
+
+MAX_IMAGES = 64  # the graphs' dynamic batch ends here
+MAX_STEPS = 4
+MAX_STRENGTH = 2.0
+MAX_SEED = 2**64 - 1
+
+
+def check_prompts(prompt: object) -> tuple[str, ...]:
+    """Check one prompt or several.
+
+    Args:
+        prompt: Text, or a sequence of texts.
+
+    Returns:
+        The prompts, at least one, each with something to draw in it.
+
+    Raises:
+        InvalidInputError: It is neither, or empty, or holds text that is not valid Unicode.
+    """
+    if isinstance(prompt, str):
+        return (_check_prompt(prompt),)
+    if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray | memoryview):
+        raise _invalid("prompt", prompt, "text, or a sequence of texts", "pass a str")
+    if not prompt:
+        raise _invalid("prompt", prompt, "at least one text", "pass a str, or a list with one in it")
+    return tuple(_check_prompt(text) for text in prompt)
+
+
+def check_integer(argument: str, value: object, low: int, high: int, *, hint: str) -> int:
+    """Check a whole number.
+
+    Args:
+        argument: Its name, for the message.
+        value: An int, or what acts as one (numpy's integers do; a bool does not).
+        low: The least that is allowed.
+        high: The most that is allowed.
+        hint: The way out, for the message.
+
+    Returns:
+        The number as an int.
+
+    Raises:
+        InvalidInputError: It is no whole number, or out of range.
+    """
+    allowed = f"a whole number from {low} to {high}"
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError as error:
+        raise _invalid(argument, value, allowed, hint) from error
+    if isinstance(value, bool) or not low <= number <= high:
+        raise _invalid(argument, number, allowed, hint)
+    return number
+
+
+def check_seed(seed: object, *, count: int) -> int:
+    """Check the seed, or choose one.
+
+    Args:
+        seed: A whole number, or None for one by chance.
+        count: How many pictures are drawn; picture i uses seed + i.
+
+    Returns:
+        The seed of the first picture, 0 to 2**64 - count.
+
+    Raises:
+        InvalidInputError: It is no whole number, or out of range.
+    """
+    if seed is None:
+        return secrets.randbelow(2**32)  # short enough to type again
+    return check_integer("seed", seed, 0, MAX_SEED - (count - 1), hint="pass None for a seed by chance")
+
+
+def check_strength(strength: object) -> float:
+    """Check the strength of the references.
+
+    Args:
+        strength: A finite number, 0 to 2; 1 is what the adapter was trained for.
+
+    Returns:
+        The strength as a float.
+
+    Raises:
+        InvalidInputError: It is no number, not finite, or out of range.
+    """
+    is_number = isinstance(strength, Real) and not isinstance(strength, bool)
+    number = float(strength) if is_number else math.nan  # type: ignore[arg-type]
+    if not 0.0 <= number <= MAX_STRENGTH:  # false for NaN too
+        allowed = f"a number from 0 to {MAX_STRENGTH:g}"
+        raise _invalid("strength", strength, allowed, "1 is what the adapter was trained for")
+    return number
+
+
+def check_flag(argument: str, value: object) -> bool:
+    """Check a switch.
+
+    Args:
+        argument: Its name, for the message.
+        value: True or False, numpy's too; no number or text that Python would take for one.
+
+    Returns:
+        The switch as a bool.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    if type(value).__name__ not in ("bool", "bool_"):
+        raise _invalid(argument, value, "True or False", "pass a bool")
+    return bool(value)
+
+
+def check_images(prompts: int, num_images: object) -> int:
+    """Check how many pictures a call asks for.
+
+    Args:
+        prompts: How many prompts there are.
+        num_images: How many pictures of each.
+
+    Returns:
+        Pictures per prompt.
+
+    Raises:
+        InvalidInputError: It is no whole number from 1 to 64, or all prompts together make more.
+    """
+    hint = "call generate several times"
+    number = check_integer("num_images", num_images, 1, MAX_IMAGES, hint=hint)
+    if prompts * number > MAX_IMAGES:
+        message = (
+            f"{prompts} prompts with {number} pictures each are more than {MAX_IMAGES} pictures in one call"
+        )
+        raise InvalidInputError(message, argument="prompt" if number == 1 else "num_images", hint=hint)
+    return number
+
+
+def _check_prompt(text: object) -> str:
+    if not isinstance(text, str):
+        raise _invalid("prompt", text, "text", "pass a str")
+    if not text.strip():
+        raise _invalid("prompt", text, "text with at least one word", "say what to draw")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise _invalid("prompt", text, "valid Unicode", "decode the text with its true encoding") from error
+    return text
+
+
+def _invalid(argument: str, value: object, allowed: str, hint: str) -> InvalidInputError:
+    seen = " ".join((ascii(value) if isinstance(value, str) else repr(value)).split())  # arrays span lines
+    seen = seen if len(seen) <= 60 else f"{seen[:57]}..."
+    return InvalidInputError(f"{argument} is {seen}, expected {allowed}", argument=argument, hint=hint)

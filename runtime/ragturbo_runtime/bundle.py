@@ -1,0 +1,179 @@
+"""A bundle folder: the only thing that crosses from torch to numpy."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+from ragturbo_runtime.errors import (
+    BundleCorruptError,
+    BundleNotFoundError,
+    BundleVersionError,
+    InvalidInputError,
+)
+from ragturbo_runtime.files import hash_file
+from ragturbo_runtime.manifest import FileEntry, Manifest, read_manifest
+
+Verify = Literal["full", "fast", "off"]
+"""How much to check: sha256 of every file, existence and size, or nothing but the manifest."""
+
+_HINT = "download or export the bundle again"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle: its folder and its manifest. Holds no file open.
+
+    Attributes:
+        path: The bundle folder, absolute.
+        manifest: What manifest.json says.
+    """
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def load(cls, path: str | Path, *, verify: Verify = "fast", sdk_version: str | None = None) -> Bundle:
+        """Open a bundle folder and check it.
+
+        Args:
+            path: The folder that holds manifest.json.
+            verify: ``"full"`` compares the sha256 of every file, ``"fast"`` existence and size (well under a
+                millisecond a file), ``"off"`` reads the manifest alone.
+            sdk_version: The version to hold against the bundle's ``sdk`` range; None skips that check.
+
+        Returns:
+            The bundle.
+
+        Raises:
+            InvalidInputError: ``path`` or ``verify`` is not one of the above.
+            BundleNotFoundError: There is no such folder, or no manifest.json in it.
+            BundleVersionError: It was made for another schema or SDK version.
+            BundleCorruptError: The manifest, or a file that it names, is not what it should be.
+        """
+        if verify not in get_args(Verify):
+            raise InvalidInputError(
+                f"verify is {verify!r}, expected 'full', 'fast' or 'off'", argument="verify"
+            )
+        if not isinstance(path, str | Path):
+            raise InvalidInputError(f"bundle is {path!r}, expected a folder's path", argument="bundle")
+        folder = Path(path).expanduser().resolve()
+        bundle = cls(path=folder, manifest=read_manifest(folder))
+        if sdk_version is not None:
+            bundle.require_sdk(sdk_version)
+        if verify != "off":
+            bundle.verify(full=verify == "full")
+        return bundle
+
+    def file(self, entry: FileEntry) -> Path:
+        """Return the path of a file of the bundle.
+
+        Args:
+            entry: One entry of the manifest.
+
+        Returns:
+            The absolute path, symbolic links followed.
+
+        Raises:
+            BundleCorruptError: A symbolic link leads out of the bundle.
+        """
+        path = (self.path / entry.file).resolve()
+        if not path.is_relative_to(self.path):
+            raise BundleCorruptError(
+                f"{entry.file}: leads out of the bundle to {path}", path=self.path / entry.file, hint=_HINT
+            )
+        return path
+
+    def graph_file(self, name: str) -> Path:
+        """Return the path of a graph's ONNX file.
+
+        Args:
+            name: For example ``"text_encoder"``.
+
+        Returns:
+            The absolute path.
+
+        Raises:
+            BundleNotFoundError: The bundle has no such graph.
+            BundleCorruptError: The path leads out of the bundle.
+        """
+        graph = self.manifest.graphs.get(name)
+        if graph is None:
+            known = ", ".join(self.manifest.graphs)
+            raise BundleNotFoundError(f"{self.path}: no graph {name!r}, it has {known}", path=self.path)
+        return self.file(graph.file)
+
+    def verify(self, *, full: bool) -> None:
+        """Compare every file with the manifest.
+
+        Args:
+            full: Also compare the sha256 (reads every byte).
+
+        Raises:
+            BundleCorruptError: A file is missing, of another size or content, or outside the bundle.
+        """
+        for entry in self.manifest.files():
+            self._verify_file(entry, full=full)
+
+    def require_sdk(self, version: str) -> None:
+        """Refuse a bundle that was made for other SDK versions.
+
+        Args:
+            version: This SDK's version, for example ``"0.1.0"``.
+
+        Raises:
+            BundleVersionError: The version is outside the manifest's ``sdk`` range.
+            BundleCorruptError: The range cannot be read.
+        """
+        for clause in self.manifest.sdk.split(","):
+            match = re.fullmatch(r"\s*(>=|<=|==|!=|<|>)\s*(\d+(?:\.\d+)*)\s*", clause)
+            if match is None:
+                raise BundleCorruptError(
+                    f"manifest.json: sdk is {self.manifest.sdk!r}, expected a range such as '>=0.1.0,<0.2.0'",
+                    path=self.path,
+                    hint=_HINT,
+                )
+            if not _satisfies(_release(version), match[1], _release(match[2])):
+                raise BundleVersionError(
+                    f"{self.path}: made for ragturbo-sdk {self.manifest.sdk}, this is {version}",
+                    path=self.path,
+                    hint=f"pip install 'ragturbo-sdk{self.manifest.sdk}', or export the bundle again",
+                )
+
+    def _verify_file(self, entry: FileEntry, *, full: bool) -> None:
+        path = self.file(entry)
+        try:
+            size = path.stat().st_size
+            if size != entry.bytes:
+                raise BundleCorruptError(
+                    f"{entry.file}: {size} bytes, expected {entry.bytes}", path=path, hint=_HINT
+                )
+            found = hash_file(path) if full else entry.sha256
+        except OSError as exc:
+            raise BundleCorruptError(
+                f"{entry.file}: cannot be read ({exc.strerror})", path=path, hint=_HINT
+            ) from exc
+        if found != entry.sha256:
+            raise BundleCorruptError(
+                f"{entry.file}: sha256 {found}, expected {entry.sha256}", path=path, hint=_HINT
+            )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the release numbers, padded to four; a suffix such as ``.dev0`` or ``rc1`` is not compared."""
+    numbers = re.match(r"\d+(?:\.\d+)*", version)
+    parts = [int(part) for part in numbers[0].split(".")] if numbers else []
+    return tuple([*parts, 0, 0, 0, 0][:4])
+
+
+def _satisfies(version: tuple[int, ...], operator: str, bound: tuple[int, ...]) -> bool:
+    return {
+        ">=": version >= bound,
+        "<=": version <= bound,
+        "==": version == bound,
+        "!=": version != bound,
+        "<": version < bound,
+        ">": version > bound,
+    }[operator]

@@ -1,0 +1,68 @@
+"""What a host may import is written down here twice on purpose: a change of it is a decision."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import ragturbo_sdk
+from ragturbo_sdk import GenerationResult, Generator, GeneratorInfo, Reference
+
+PUBLIC = [
+    "BundleCorruptError",
+    "BundleError",
+    "BundleNotFoundError",
+    "BundleVersionError",
+    "GenerationResult",
+    "Generator",
+    "GeneratorClosedError",
+    "GeneratorInfo",
+    "InferenceError",
+    "InvalidInputError",
+    "OutputError",
+    "PromptTruncatedWarning",
+    "ProviderUnavailableError",
+    "RagTurboError",
+    "Reference",
+    "RetrievalError",
+    "__version__",
+    "read_metadata",
+]
+
+
+def test_the_surface() -> None:
+    assert ragturbo_sdk.__all__ == PUBLIC
+    assert dir(ragturbo_sdk) == PUBLIC
+    for name in PUBLIC:
+        assert getattr(ragturbo_sdk, name) is not None
+
+
+def test_other_names_are_refused() -> None:
+    with pytest.raises(AttributeError, match=r"module 'ragturbo_sdk' has no attribute 'generate'"):
+        ragturbo_sdk.generate  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_the_version_is_one_that_packaging_reads() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+(\.dev\d+|rc\d+)?", ragturbo_sdk.__version__)
+
+
+def test_options_are_keyword_only() -> None:
+    assert str(inspect.signature(Generator.generate)).startswith(
+        "(self, prompt: 'str | Sequence[str]', *, seed:"
+    )
+    assert str(inspect.signature(Generator)).startswith("(bundle: 'str | Path | None' = None, *, device:")
+
+
+@pytest.mark.parametrize("kind", [Generator, GenerationResult, GeneratorInfo, Reference])
+def test_every_public_function_says_what_it_does(kind: type) -> None:
+    for name, member in inspect.getmembers(kind):
+        if name.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):
+            continue
+        assert inspect.getdoc(member), f"{kind.__name__}.{name}"
+
+
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (Path(ragturbo_sdk.__file__).parent / "py.typed").exists()

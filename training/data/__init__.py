@@ -1,0 +1,1 @@
+"""The emoji world: scenes of Noto Color Emoji with captions, drawn from a seed."""

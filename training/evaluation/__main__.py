@@ -1,0 +1,54 @@
+"""Measure a family: the table, docs/results.json, docs/results.md and sheets of pictures.
+
+``python -m training.evaluation --family training/weights/emoji --out docs``; it resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure a trained family on its benchmark; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m training.evaluation", description=main.__doc__)
+    parser.add_argument(
+        "--family", type=Path, default=Path("training/weights/emoji"), help="the trained family's folder"
+    )
+    parser.add_argument(
+        "--bundle", default="ragturbo_sdk/bundles/emoji", help="its exported bundle, or none: torch"
+    )
+    parser.add_argument(
+        "--judge", type=Path, help="the judge; default: judge.safetensors in the family's folder"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("docs"), help="folder for results.json and results.md"
+    )
+    parser.add_argument("--cache", type=Path, default=Path("runs/evaluation"), help="folder of kept pictures")
+    parser.add_argument("--count", type=int, default=600, help="captions of the benchmark")
+    parser.add_argument("--rows", nargs="+", help="only these rows, printed and not written; default: all")
+    options = parser.parse_args(arguments)
+    from ragturbo_runtime.errors import RagTurboError
+    from training.evaluation.run import Settings, evaluate
+
+    settings = Settings(
+        family=options.family,
+        bundle=None if options.bundle == "none" else Path(options.bundle),
+        judge=options.judge or options.family / "judge.safetensors",
+        out=options.out,
+        cache=options.cache,
+        count=options.count,
+        rows=tuple(options.rows or ()),
+    )
+    try:
+        print(evaluate(settings))
+    except (RagTurboError, ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,262 @@
+"""The judge: reads scenes off pictures, so that TIFA's questions can be asked of them.
+
+It is trained apart from the generator, on drawn scenes with damage (judge_pictures, judge_faults), and shares
+no weight with it. Its own error rate is measured at the end of its training and kept in its file.
+
+Command::
+
+    python -m training.evaluation.judge --config training/configs/emoji.toml \
+        --out training/weights/emoji/judge.safetensors --vae training/weights/emoji/vae
+
+Two cores: about 10 minutes for the default 3,000 steps. Stopped and started again, it goes on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from training.atomic import save_atomically
+from training.data.scene import Scene
+from training.data.world import Frequency, World
+from training.evaluation.judge_network import STRIDE, JudgeNetwork
+from training.evaluation.reading import GROUNDS, Detection, Reading
+
+Pixels = NDArray[np.uint8]
+ErrorRates = dict[str, dict[str, float]]
+
+THRESHOLD = 0.5
+"""Probability from which a thing counts as there."""
+_SAME_PLACE = 0.5  # centres nearer than this, in mean sides, are one thing (scenes keep 0.9)
+
+
+@dataclass
+class Judge:
+    """A trained reader of pictures."""
+
+    network: JudgeNetwork
+    concepts: tuple[str, ...]
+    """What it can find, in the order of the network's classes."""
+    frequencies: dict[str, Frequency]
+    """Concept -> how often the generator's training showed it."""
+    resolution: int
+    """Side in pixels of the pictures that it was trained on."""
+    errors: ErrorRates = field(default_factory=dict)
+    """Kind of pictures -> element type -> share of questions that it answers wrong about perfect pictures."""
+
+    @classmethod
+    def untrained(cls, world: World, *, resolution: int) -> Judge:
+        """A judge with random weights for a family's world."""
+        frequencies = {name: world.frequency(name) for name in world.names}
+        return cls(JudgeNetwork(len(world.names), len(GROUNDS)), world.names, frequencies, resolution)
+
+    @classmethod
+    def load(cls, path: Path) -> Judge:
+        """Read a judge.
+
+        Args:
+            path: A safetensors file that `save` wrote.
+
+        Raises:
+            FileNotFoundError: It is not there; the message holds the command that makes it.
+            ValueError: It is no judge, or a judge of other grounds than this code's.
+        """
+        from safetensors import safe_open
+
+        if not path.exists():
+            raise FileNotFoundError(
+                f"no judge at {path}; make one with: python -m training.evaluation.judge --out {path}"
+            )
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+            if "ragturbo" not in metadata:
+                raise ValueError(f"{path} is no judge: its metadata has no key 'ragturbo'")
+            weights = {key: file.get_tensor(key).float() for key in file.keys()}
+        settings = json.loads(metadata["ragturbo"])
+        if settings.get("grounds") != list(GROUNDS):
+            raise ValueError(
+                f"{path} reads the grounds {settings.get('grounds')}, this code asks for {list(GROUNDS)}"
+            )
+        network = JudgeNetwork(len(settings["concepts"]), len(GROUNDS))
+        network.load_state_dict(weights)
+        network.eval().requires_grad_(False)
+        return cls(
+            network,
+            tuple(settings["concepts"]),
+            settings["frequencies"],
+            settings["resolution"],
+            settings["errors"],
+        )
+
+    def check_world(self, world: World) -> None:
+        """Refuse to judge a family with concepts that this judge was not trained on.
+
+        Raises:
+            ValueError: A concept, or how often training shows it, differs; names the first.
+        """
+        for name in world.names:
+            if self.frequencies.get(name) != world.frequency(name):
+                raise ValueError(
+                    f"the judge knows {name!r} as {self.frequencies.get(name)}, the family as "
+                    f"{world.frequency(name)}: train it again with python -m training.evaluation.judge"
+                )
+
+    def save(self, path: Path) -> None:
+        """Write weights as float16 and everything else as metadata, whole or not at all."""
+        from safetensors.torch import save_file
+
+        settings = {
+            "concepts": list(self.concepts),
+            "frequencies": self.frequencies,
+            "grounds": list(GROUNDS),
+            "resolution": self.resolution,
+            "errors": self.errors,
+        }
+        weights = {key: value.half().contiguous() for key, value in self.network.state_dict().items()}
+        metadata = {"ragturbo": json.dumps(settings)}
+        save_atomically(path, lambda beside: save_file(weights, str(beside), metadata=metadata))
+
+    @torch.no_grad()
+    def read(self, pictures: Pixels, *, batch: int = 64) -> list[Reading]:
+        """Find what is in pictures.
+
+        Args:
+            pictures: (N, H, W, 3) uint8 sRGB; H and W divisible by 8, best at `resolution`.
+            batch: Pictures at a time.
+
+        Returns:
+            One reading per picture.
+
+        Raises:
+            ValueError: Another shape or dtype.
+        """
+        _check_pictures(pictures)
+        readings: list[Reading] = []
+        for start in range(0, len(pictures), batch):
+            pixels = torch.from_numpy(pictures[start : start + batch].astype(np.float32) / 127.5 - 1)
+            logits, boxes, grounds = self.network(pixels.permute(0, 3, 1, 2).contiguous())
+            arrays = zip(logits.softmax(1).numpy(), boxes.numpy(), grounds.softmax(1).numpy(), strict=True)
+            readings += [self._reading(*one) for one in arrays]
+        return readings
+
+    def _reading(
+        self, concepts: NDArray[np.float32], boxes: NDArray[np.float32], grounds: NDArray[np.float32]
+    ) -> Reading:
+        evidence = concepts[:-1].max(axis=(1, 2))
+        return Reading(
+            self._detections(concepts[:-1], boxes),
+            dict(zip(self.concepts, evidence.tolist(), strict=True)),
+            dict(zip(GROUNDS, grounds.tolist(), strict=True)),
+        )
+
+    def _detections(self, concepts: NDArray[np.float32], boxes: NDArray[np.float32]) -> tuple[Detection, ...]:
+        """Cells in order of their certainty; those that point at a thing already found add nothing."""
+        confidence, cells = concepts.max(axis=0), np.array(concepts.shape[1:])
+        rows, columns = np.nonzero(confidence >= THRESHOLD)
+        found: list[Detection] = []
+        for cell in np.argsort(-confidence[rows, columns], kind="stable"):
+            row, column = rows[cell], columns[cell]
+            x, y, log_side = boxes[:, row, column]
+            thing = Detection(
+                self.concepts[int(concepts[:, row, column].argmax())],
+                float((column + 0.5 + x) / cells[1]),
+                float((row + 0.5 + y) / cells[0]),
+                float(np.exp(log_side) / cells[1]),
+                float(confidence[row, column]),
+            )
+            if not any(_is_same_place(thing, other) for other in found):
+                found.append(thing)
+        return tuple(found)
+
+
+def object_recall(judge: Judge, images: Pixels, scenes: Sequence[Scene]) -> dict[str, float]:
+    """How many of the asked-for things are there: the gate of teacher, student and adapter.
+
+    Args:
+        judge: The reader.
+        images: (N, H, W, 3) uint8, one per scene.
+        scenes: What each picture should show.
+
+    Returns:
+        Share of the groups whose concept was found at least once: ``all``, and ``common``, ``rare`` and
+        ``library_only`` by the concept's frequency in training (missing where no scene asks for one).
+        ``first``: share of the one-group pictures whose concept has more evidence than every other;
+        ``ground``: share of the pictures with the right background or place. All in [0, 1].
+
+    Raises:
+        ValueError: Not one picture per scene, or none at all.
+    """
+    if len(images) != len(scenes) or not len(scenes):
+        raise ValueError(
+            f"object_recall needs one picture per scene, and at least one: {len(images)}, {len(scenes)}"
+        )
+    hits: dict[str, list[bool]] = {}
+    for reading, scene in zip(judge.read(images), scenes, strict=True):
+        for concept in scene.concepts:
+            found = bool(reading.of(concept))
+            hits.setdefault("all", []).append(found)
+            hits.setdefault(judge.frequencies[concept], []).append(found)
+        if len(scene.concepts) == 1:
+            best = max(reading.evidence, key=reading.evidence.__getitem__)
+            hits.setdefault("first", []).append(best == scene.concepts[0])
+        hits.setdefault("ground", []).append(reading.ground == (scene.place or scene.background))
+    return {name: sum(values) / len(values) for name, values in hits.items()}
+
+
+def _is_same_place(first: Detection, second: Detection) -> bool:
+    distance = max(abs(first.x - second.x), abs(first.y - second.y))
+    return distance < _SAME_PLACE * (first.size + second.size) / 2
+
+
+def _check_pictures(pictures: Pixels) -> None:
+    divisor = 2 * STRIDE
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[3] != 3:
+        raise ValueError(f"pictures must be (N, H, W, 3) uint8, not {pictures.shape} {pictures.dtype}")
+    if not len(pictures) or pictures.shape[1] % divisor or pictures.shape[2] % divisor:
+        raise ValueError(
+            f"pictures must be at least one, with sides divisible by {divisor}, not {pictures.shape}"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train a judge for a family, measure its errors, and write both; returns the exit status."""
+    import argparse
+    import sys
+
+    parser = argparse.ArgumentParser(prog="python -m training.evaluation.judge", description=main.__doc__)
+    parser.add_argument(
+        "--config", type=Path, default=Path("training/configs/emoji.toml"), help="the family's config"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the judge's safetensors file")
+    parser.add_argument(
+        "--vae", type=Path, help="the family's autoencoder; without it, faults are only imitated"
+    )
+    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps of 32 pictures")
+    options = parser.parse_args(arguments)
+    from training.evaluation.judge_training import format_errors, train_judge
+    from training.family.config import read_family_config
+
+    try:
+        config = read_family_config(options.config)
+        judge = train_judge(
+            config.world,
+            options.out,
+            resolution=config.resolution,
+            steps=options.steps,
+            vae_folder=options.vae,
+        )
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's output
+        return 2
+    print(format_errors(judge.errors))  # noqa: T201 - a command's output
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

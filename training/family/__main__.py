@@ -1,0 +1,52 @@
+"""Trains a family from its config, stage by stage: ``python -m training.family --config FILE``.
+
+Every stage writes its part of the family's folder when it is done and is skipped from then on; a stage that was stopped
+goes on from its last checkpoint. Sample grids lie in the work folder, one per stage and a few thousand steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+STAGES = ("vae", "text", "teacher", "student")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m training.family", description=__doc__)
+    parser.add_argument("--config", type=Path, help="the family's TOML file")
+    parser.add_argument("--random", metavar="SIZE", choices=("nano",), help="write a folder of random weights instead")
+    parser.add_argument("--out", type=Path, help="the family's folder; default training/weights/NAME")
+    parser.add_argument("--work", type=Path, help="checkpoints, caches, grids; default runs/NAME")
+    parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="stop after this stage")
+    options = parser.parse_args(arguments)
+    try:
+        _run(options)
+    except (ValueError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace) -> None:
+    if (options.config is None) == (options.random is None):
+        raise ValueError("give either --config FILE or --random SIZE")
+    if options.random is not None:
+        from training.family.random_family import random_family
+
+        if options.out is None:
+            raise ValueError("--random needs --out DIR")
+        print(random_family(options.out, size=options.random))
+        return
+    from training.family.config import read_family_config
+    from training.family.stages import train_family
+
+    config = read_family_config(options.config)
+    out = options.out or Path("training/weights") / config.name
+    train_family(config, out, options.work or Path("runs") / config.name, until=options.until)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,134 @@
+"""A family on disk: the layout of diffusers plus an open_clip text tower, and how to read and write it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+
+from training.atomic import save_atomically
+from training.family.text_tower import WEIGHTS_FILE, TextTower, load_text_tower
+
+if TYPE_CHECKING:
+    import torch
+
+SETTINGS_FILE = "family.json"
+DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
+HASHED = {
+    "unet": f"unet/{DIFFUSERS_WEIGHTS}",
+    "text_encoder": f"text_encoder/{WEIGHTS_FILE}",
+    "vae": f"vae/{DIFFUSERS_WEIGHTS}",
+}
+"""The files whose hashes say which base an adapter was trained for."""
+
+
+@dataclass
+class Family:
+    """A base model, frozen, ready to draw with."""
+
+    path: Path
+    name: str
+    resolution: int
+    """Side of a picture in pixels."""
+    vae: AutoencoderKL
+    unet: UNet2DConditionModel
+    """The one-step student."""
+    text: TextTower
+    scheduler: dict[str, Any]
+    """scheduler_config.json: betas, prediction type, spacing; the sampler obeys it."""
+    settings: dict[str, Any]
+    """family.json: name, resolution, the config that it was trained with, the scores of its stages."""
+
+
+def load_family(path: Path, *, device: str | torch.device = "cpu") -> Family:
+    """Read a family; its weights may be stored as float16, all computing is float32.
+
+    Args:
+        path: The family's folder.
+        device: Where to put it.
+
+    Raises:
+        FileNotFoundError: A part is missing; the message names it.
+    """
+    settings = read_json(path / SETTINGS_FILE)
+    return Family(
+        path=path,
+        name=settings["name"],
+        resolution=settings["resolution"],
+        vae=freeze(AutoencoderKL, path / "vae", device),
+        unet=freeze(UNet2DConditionModel, path / "unet", device),
+        text=load_text_tower(path / "text_encoder").to(device),
+        scheduler=read_json(path / "scheduler" / "scheduler_config.json"),
+        settings=settings,
+    )
+
+
+def load_teacher(path: Path, *, device: str | torch.device = "cpu") -> UNet2DConditionModel:
+    """Read a family's many-step U-Net.
+
+    Raises:
+        FileNotFoundError: The family has none (it can still be drawn with, but not trained).
+    """
+    return freeze(UNet2DConditionModel, path / "teacher", device)
+
+
+def freeze(kind: Any, folder: Path, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401 - a diffusers class
+    """Read one diffusers model as float32, in eval mode, without gradients."""
+    if not (folder / "config.json").exists():
+        raise FileNotFoundError(f"{folder}: no config.json; expected the diffusers layout of a {kind.__name__}")
+    model = kind.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
+    return model.float().eval().requires_grad_(False).to(device)
+
+
+def save_part(model: AutoencoderKL | UNet2DConditionModel, folder: Path) -> None:
+    """Write one diffusers model as float16 safetensors, whole or not at all.
+
+    The weights in memory are rounded alike, so that what goes on equals what a reader of the file will see.
+    """
+    from safetensors.torch import save_file
+
+    for parameter in model.parameters():
+        parameter.data = parameter.data.half().float()
+    config = {key: value for key, value in model.config.items() if key != "_name_or_path"}
+    save_json(folder / "config.json", config)
+    weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
+    save_atomically(folder / DIFFUSERS_WEIGHTS, lambda path: save_file(weights, path, metadata={"format": "pt"}))
+
+
+def family_hashes(path: Path) -> dict[str, str]:
+    """The sha256 of the base's weights, by part: what an adapter and a bundle are tied to.
+
+    Returns:
+        Keys ``unet`` (the student), ``text_encoder`` and ``vae``.
+    """
+    hashes = {}
+    for part, file in HASHED.items():
+        with (path / file).open("rb") as stream:
+            hashes[part] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return hashes
+
+
+def save_json(path: Path, document: dict[str, Any]) -> None:
+    """Write JSON, indented, whole or not at all."""
+    text = json.dumps(document, indent=2, sort_keys=True) + "\n"
+    save_atomically(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: It is no JSON object; the message names the file.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{path}: expected a JSON object, found {type(document).__name__}")
+    return document

@@ -1,0 +1,78 @@
+"""The training scenes as latents, with the map of what stands where: encoded once, memory-mapped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from training.atomic import save_atomically
+from training.data.scene import Scene
+from training.data.splits import scene
+from training.data.world import World
+from training.family.scene_cache import SceneCache
+from training.family.vae import encode_latents
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class LatentCache:
+    """Latents of a split's first scenes, with their concept maps."""
+
+    latents: Tensor
+    """(N, c, h, w) float16, scaled."""
+    concept_maps: Tensor
+    """(N, h, w) uint8: 0 where the ground shows, else 1 + the concept's place in the world's names."""
+
+    def __len__(self) -> int:
+        """How many scenes."""
+        return len(self.latents)
+
+
+def cache_latents(folder: Path, vae: AutoencoderKL, scenes: SceneCache, world: World) -> LatentCache:
+    """Encode all cached training scenes, or open what an earlier run encoded."""
+    latents_file, maps_file = folder / "latents.npy", folder / "concept_maps.npy"
+    if not latents_file.exists():
+        latents = _encode_all(vae, scenes)
+        maps = np.stack([concept_map(scene(world, "train", i), world, latents.shape[-1]) for i in range(len(scenes))])
+        save_atomically(maps_file, lambda path: _write(path, maps))
+        save_atomically(latents_file, lambda path: _write(path, latents))
+    return LatentCache(*(torch.from_numpy(np.load(file)) for file in (latents_file, maps_file)))
+
+
+def concept_map(drawn: Scene, world: World, side: int) -> NDArray[np.uint8]:
+    """Say for every cell of a picture what stands there.
+
+    Args:
+        drawn: The scene.
+        world: Its world; the numbering follows `World.names`.
+        side: Cells along a side.
+
+    Returns:
+        (side, side) uint8: 0 for the ground, else 1 + the concept's place.
+    """
+    cells = np.zeros((side, side), dtype=np.uint8)
+    centres = (np.arange(side) + 0.5) / side
+    for placed in drawn.placed:
+        reach = 0.45 * placed.size  # glyphs seldom fill the corners of their square
+        columns, rows = np.abs(centres - placed.x) < reach, np.abs(centres - placed.y) < reach
+        cells[np.ix_(rows, columns)] = 1 + world.names.index(placed.concept)
+    return cells
+
+
+def _encode_all(vae: AutoencoderKL, scenes: SceneCache) -> NDArray[np.float16]:
+    starts = tqdm(range(0, len(scenes), BATCH), desc="latents", unit="batch")
+    parts = [encode_latents(vae, scenes, np.arange(s, min(s + BATCH, len(scenes)))).half() for s in starts]
+    return np.asarray(torch.cat(parts).numpy())
+
+
+def _write(path: Path, array: NDArray[np.generic]) -> None:
+    with path.open("wb") as file:
+        np.save(file, array)

@@ -1,0 +1,1 @@
+"""Latent adversarial distillation (LADD) of the h-space adapter and the decoder's LoRA: ImageRAGTurbo, section 3."""

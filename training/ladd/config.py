@@ -1,0 +1,259 @@
+"""What a LADD run's config file says, one dataclass per table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from training.config import parse_table, read_toml
+
+
+@dataclass(frozen=True)
+class PairsConfig:
+    """The teacher's pictures that the student learns from."""
+
+    count: int = 12000
+    """Pairs to train on."""
+    held_out: int = 512
+    """Pairs that are never trained on: the gate is measured on them."""
+    steps: int = 10
+    """Sampling steps of the teacher (DPM-Solver++ 2M)."""
+    guidance_scale: float = 3.0
+    """Classifier-free guidance of the teacher; 1 = none. The paper: 7.5."""
+    batch: int = 64
+    """Pairs sampled at a time."""
+    shard_size: int = 500
+    """Pairs per file on the disk."""
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """Which references a prompt gets in training."""
+
+    references: int = 4
+    """K: a prompt gets 1 to K references; also the default number at run time."""
+    drop_share: float = 0.1
+    """Share of the prompts that get no reference."""
+    wrong_share: float = 0.1
+    """Share of the prompts that get random references."""
+    candidates: int = 12
+    """Neighbours kept per prompt; training chooses among the first, the rest replaces near-duplicates."""
+    near_duplicate: float = 0.9
+    """A neighbour whose centred latents have at least this cosine with the target is never shown; 1 = only equal ones."""
+    reference_timestep: int = 0
+    """Timestep in [0, N) at which reference features are taken. The paper: 0."""
+    reference_caption: Literal["caption", "empty"] = "caption"
+    """Prompt that reference features are taken with."""
+    feature_codec: Literal["int8", "float32"] = "int8"
+    """How reference features are stored; int8 is what the runtime reads."""
+    low_percentile: float = 50.0
+    """lambda is 0 at this percentile of the cosines of prompts with random captions."""
+    high_percentile: float = 50.0
+    """lambda is 1 at this percentile of the cosines of queries with their first hits."""
+
+
+@dataclass(frozen=True)
+class MaskingConfig:
+    """Made-up names, so that references are needed."""
+
+    share: float = 0.5
+    """Share of the prompts with their own references in which names of things become made-up words, in the captions of
+    the references too."""
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """What is trained."""
+
+    lora_rank: int = 16
+    """Rank of the LoRA on the decoder."""
+    lora_alpha: float = 16.0
+    """Scale of the LoRA: B @ A counts alpha / rank times."""
+    attention_heads: int = 6
+    """Heads of the adapter's attentions; divides the channels of h. SD-2.1: 20."""
+    norm_groups: int = 32
+    """Groups of the adapter's GroupNorm; divides the channels of h."""
+
+
+@dataclass(frozen=True)
+class LossesConfig:
+    """What the student is told."""
+
+    smooth_l1: float = 1.0
+    """Weight of the smooth-L1 distance to the teacher's latents of the same noise."""
+    smooth_l1_beta: float = 1.0
+    """Where the square ends, latent units."""
+    perceptual: float = 1.0
+    """Weight of the latent perceptual distance."""
+    perceptual_timestep: int = 50
+    """Timestep in [0, N) at which the teacher looks at the clean latents."""
+    adversarial: float = 0.5
+    """Weight of the adversarial loss after its ramp."""
+    adversarial_ramp: int = 300
+    """Steps over which it rises from 0: untrained heads say nothing but noise."""
+    misaligned: bool = True
+    """Whether teacher latents with another prompt count as fakes."""
+    head_width: int = 64
+    """Channels inside each discriminator head."""
+
+
+@dataclass(frozen=True)
+class OptimiserConfig:
+    """How the weights move."""
+
+    steps: int = 2000
+    """Optimiser steps, of the student and of the heads alike."""
+    batch: int = 32
+    """Pairs a step, 2 or more (the misaligned prompts come from the same batch)."""
+    learning_rate: float = 5e-4
+    """AdamW's, of adapter and LoRA, at its peak. The paper: 1e-5, for a base of 866 M parameters."""
+    heads_learning_rate: float = 2e-4
+    """AdamW's, of the discriminator's heads."""
+    beta1: float = 0.9
+    """AdamW's decay of the first moment, of adapter and LoRA."""
+    heads_beta1: float = 0.0
+    """AdamW's decay of the first moment, of the heads."""
+    beta2: float = 0.99
+    """AdamW's decay of the second moment, of both."""
+    weight_decay: float = 0.01
+    """AdamW's, per unit of learning rate."""
+    warmup: int = 50
+    """Steps over which the learning rates rise."""
+    decay_share: float = 0.3
+    """The last share of the steps, over which the learning rates fall to zero."""
+    clip_norm: float = 1.0
+    """Largest norm of a gradient."""
+    ema: float = 0.998
+    """Decay of the running mean of adapter and LoRA: what is kept."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Where and how often."""
+
+    bf16: Literal["auto", "on", "off"] = "auto"
+    """bfloat16 autocast in the networks; losses and latents stay float32. "auto": where it is faster (measured)."""
+    save_minutes: float = 3.0
+    """Minutes between two checkpoints."""
+    log_every: int = 10
+    """Steps between two lines of metrics."""
+    sheet_every: int = 250
+    """Steps between two sample sheets."""
+    sheet_rows: int = 8
+    """Prompts on a sheet."""
+
+
+@dataclass(frozen=True)
+class LaddConfig:
+    """A whole run."""
+
+    family: str
+    """Folder of the base family."""
+    work_dir: str
+    """Folder of pairs, checkpoints, logs and sheets."""
+    seed: int
+    """Everything random is drawn from it, 0 or more."""
+    pairs: PairsConfig
+    retrieval: RetrievalConfig
+    masking: MaskingConfig
+    student: StudentConfig
+    losses: LossesConfig
+    optimiser: OptimiserConfig
+    run: RunConfig
+
+    def __post_init__(self) -> None:
+        """Refuse values that no run can use."""
+        _check_shares(self)
+        at_least: dict[str, tuple[float, float]] = {
+            "seed": (self.seed, 0),
+            "[pairs] count": (self.pairs.count, self.optimiser.batch),
+            "[pairs] held_out": (self.pairs.held_out, 2),
+            "[pairs] steps": (self.pairs.steps, 1),
+            "[pairs] batch": (self.pairs.batch, 1),
+            "[pairs] shard_size": (self.pairs.shard_size, 1),
+            "[retrieval] references": (self.retrieval.references, 1),
+            "[retrieval] candidates": (self.retrieval.candidates, self.retrieval.references),
+            "[student] lora_rank": (self.student.lora_rank, 1),
+            "[losses] adversarial_ramp": (self.losses.adversarial_ramp, 0),
+            "[losses] head_width": (self.losses.head_width, 1),
+            "[optimiser] steps": (self.optimiser.steps, 1),
+            "[optimiser] batch": (self.optimiser.batch, 2),
+            "[run] log_every": (self.run.log_every, 1),
+            "[run] sheet_every": (self.run.sheet_every, 1),
+            "[run] sheet_rows": (self.run.sheet_rows, 1),
+        }
+        for name, (value, least) in at_least.items():
+            if value < least:
+                raise ValueError(f"{name} is {value}; it must be {least} or more")
+
+
+def _check_shares(config: LaddConfig) -> None:
+    shares = {
+        "[retrieval] drop_share": config.retrieval.drop_share,
+        "[retrieval] wrong_share": config.retrieval.wrong_share,
+        "[masking] share": config.masking.share,
+        "[optimiser] decay_share": config.optimiser.decay_share,
+        "[optimiser] ema": config.optimiser.ema,
+    }
+    for name, value in shares.items():
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} is {value}; it must be in [0, 1]")
+    if config.retrieval.drop_share + config.retrieval.wrong_share > 1:
+        raise ValueError("[retrieval] drop_share + wrong_share is over 1; no prompt would get its own references")
+
+
+_TABLES = {
+    "pairs": PairsConfig,
+    "retrieval": RetrievalConfig,
+    "masking": MaskingConfig,
+    "student": StudentConfig,
+    "losses": LossesConfig,
+    "optimiser": OptimiserConfig,
+    "run": RunConfig,
+}
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """The keys above the tables."""
+
+    family: str
+    work_dir: str
+    seed: int = 0
+
+
+def read_ladd_config(path: Path) -> LaddConfig:
+    """Read a run's TOML file.
+
+    Args:
+        path: The file; missing keys keep the defaults above.
+
+    Raises:
+        ValueError: No TOML, an unknown or missing key, a value of another type or out of range; names file and key.
+        FileNotFoundError: It is not there.
+    """
+    return parse_ladd_config(read_toml(path), path.name)
+
+
+def parse_ladd_config(document: dict[str, object], where: str) -> LaddConfig:
+    """Make a run's config of a parsed TOML document.
+
+    Args:
+        document: The tables and the keys above them.
+        where: How errors call the document.
+
+    Raises:
+        ValueError: As `read_ladd_config`.
+    """
+    parts: dict[str, object] = {}
+    for name, kind in _TABLES.items():
+        table = document.get(name, {})
+        if not isinstance(table, dict):
+            raise ValueError(f"{where}: [{name}] must be a table, is {table!r}")
+        parts[name] = parse_table(kind, table, f"{where} [{name}]")
+    plain = parse_table(_Plain, {key: value for key, value in document.items() if key not in _TABLES}, where)
+    try:
+        return LaddConfig(family=plain.family, work_dir=plain.work_dir, seed=plain.seed, **parts)  # type: ignore[arg-type]
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

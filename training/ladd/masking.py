@@ -1,0 +1,104 @@
+"""Masked prompts: the name of a thing becomes a made-up word, so that only a reference can tell what to draw.
+
+If the prompt alone determines the teacher's picture, an adapter learns to ignore its references. So in a share of the
+prompts, and in the captions of their references, an object's name is replaced by a word that nobody knows, while the
+target stays what the teacher draws for the true prompt from the same noise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
+_ONSETS = ("b", "bl", "br", "d", "dr", "f", "fl", "g", "gl", "k", "kr", "l", "m", "n", "p", "pl", "r", "sk", "sn", "t", "tr", "v", "w", "z")
+_VOWELS = ("a", "e", "i", "o", "u", "oo", "ee")
+_CODAS = ("b", "ck", "d", "g", "l", "m", "n", "p", "rt", "st", "t", "x", "zz")
+
+
+def made_up_word(random: np.random.Generator) -> str:
+    """Make a pronounceable word of two syllables that starts with a consonant, such as "blidock".
+
+    Args:
+        random: Where it comes from.
+
+    Returns:
+        One of about a million, lower case, letters only.
+    """
+    parts = (_ONSETS, _VOWELS, _ONSETS, _VOWELS, _CODAS)
+    return "".join(part[int(random.integers(len(part)))] for part in parts)
+
+
+class Masker:
+    """Finds names in captions and replaces them.
+
+    Args:
+        plurals: Plural by singular name of everything that may be masked, for example {"mouse": "mice"}.
+
+    Raises:
+        ValueError: No names.
+    """
+
+    def __init__(self, plurals: Mapping[str, str]) -> None:
+        if not plurals:
+            raise ValueError("there is no name to mask; give the family's concepts with their plurals")
+        # A plural that looks like the singular ("sheep") is found as the singular: the count word stays before it.
+        self._names = {plural.lower(): (name, True) for name, plural in plurals.items()}
+        self._names |= {name.lower(): (name, False) for name in plurals}
+        longest_first = sorted(self._names, key=len, reverse=True)  # "teddy bear" before "bear"
+        words = "|".join(re.escape(word) for word in longest_first)
+        self._pattern = re.compile(rf"(?:\b(?P<article>an?) )?\b(?P<name>{words})\b", re.IGNORECASE)
+
+    def found(self, caption: str) -> tuple[str, ...]:
+        """Name the things that a caption mentions.
+
+        Args:
+            caption: Any text.
+
+        Returns:
+            Singular names in the order of their first mention, once each.
+        """
+        matches = self._pattern.finditer(caption)
+        return tuple(dict.fromkeys(self._names[match["name"].lower()][0] for match in matches))
+
+    def choose(self, caption: str, random: np.random.Generator) -> dict[str, str]:
+        """Choose which names of a caption to mask, one at least, and a made-up word for each.
+
+        Args:
+            caption: Any text.
+            random: Where the choice and the words come from.
+
+        Returns:
+            Made-up word by singular name; empty if the caption mentions none.
+        """
+        names = self.found(caption)
+        if not names:
+            return {}
+        chosen = random.permutation(len(names))[: int(random.integers(1, len(names) + 1))]
+        return {names[place]: self._fresh_word(random) for place in sorted(chosen)}
+
+    def mask(self, caption: str, words: Mapping[str, str]) -> str:
+        """Replace names, singular and plural, by made-up words; "an owl" becomes "a blidock", "owls" "blidocks".
+
+        Args:
+            caption: Any text.
+            words: Made-up word by singular name, from `choose`.
+
+        Returns:
+            The caption; unchanged if it mentions none of the names.
+        """
+
+        def replaced(match: re.Match[str]) -> str:
+            name, is_plural = self._names[match["name"].lower()]
+            if name not in words:
+                return match[0]
+            article = "a " if match["article"] else ""
+            return article + words[name] + ("s" if is_plural else "")
+
+        return self._pattern.sub(replaced, caption)
+
+    def _fresh_word(self, random: np.random.Generator) -> str:
+        while (word := made_up_word(random)) in self._names:
+            pass
+        return word

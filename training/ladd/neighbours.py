@@ -1,0 +1,166 @@
+"""The pairs' neighbours in the library, found ahead of training by the rule that the runtime draws with.
+
+One query for the whole prompt and one per object phrase; the finds are dealt out in turn. What training adds: a library
+entry that all but equals the target is never shown, or the student would learn to copy instead of to look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as functional
+from numpy.typing import NDArray
+from ragturbo_runtime.index import ExactIndex
+from ragturbo_runtime.phrases import split_phrases
+from ragturbo_runtime.reference_weights import reference_weights
+from ragturbo_runtime.retriever import Calibration, round_robin
+from torch import Tensor
+
+from training.ladd.library import TrainingLibrary, encode_keys
+
+if TYPE_CHECKING:
+    from training.family.text_tower import TextTower
+    from training.ladd.pairs import Pairs
+
+_CHUNK = 1024  # pairs compared with the library at a time
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Per pair, its references from the first to the last. Row i of every field belongs to pair i."""
+
+    rows: Tensor
+    """(P, M) int64 library entries, without repeats; -1 where there is none."""
+    cosines: Tensor
+    """(P, M) float32, each with the query that found the entry."""
+    prompt_keys: Tensor
+    """(P, E) float32, of length 1: the whole prompts' keys."""
+    calibration: Calibration
+    """From cosines to lambdas, as measured."""
+
+    def weights(self, cosines: Tensor) -> Tensor:
+        """Turn cosines (..., K) into lambdas (..., K) float32 in [0, 1], by the runtime's rule."""
+        weights = reference_weights(cosines.numpy(), low=self.calibration.low, high=self.calibration.high)
+        return torch.from_numpy(weights)
+
+
+class _Queries:
+    """Answers of the library to queries, each asked once: phrases repeat a thousand times.
+
+    Args:
+        text: The family's text tower.
+        library: The entries.
+        queries: All queries; repeats are fine.
+        found: Entries per query.
+    """
+
+    def __init__(self, text: TextTower, library: TrainingLibrary, queries: Sequence[str], found: int) -> None:
+        unique = list(dict.fromkeys(queries))
+        self.place = {query: place for place, query in enumerate(unique)}
+        self.keys = encode_keys(text, unique)
+        # The bundle's keys are float16; so near-ties fall alike here.
+        keys = library.keys.numpy().astype(np.float16)
+        self.rows, self.cosines = ExactIndex(keys).search(self.keys.numpy(), min(found, len(library)))
+
+
+def find_neighbours(
+    text: TextTower,
+    library: TrainingLibrary,
+    pairs: Pairs,
+    *,
+    candidates: int,
+    near_duplicate: float,
+    calibration: Calibration | None = None,
+    percentiles: tuple[float, float] = (50.0, 50.0),
+) -> Neighbours:
+    """Find every pair's references.
+
+    Args:
+        text: The family's text tower.
+        library: The entries.
+        pairs: The pairs; their latents tell near-duplicates.
+        candidates: M, references kept per pair.
+        near_duplicate: Entries of at least this cosine with the target (`picture_cosines`) are left out.
+        calibration: Taken over, for held-out pairs; None = measured on these.
+        percentiles: For measuring: of the cosines with random entries (lambda 0) and with first hits (lambda 1).
+
+    Raises:
+        ValueError: The library is empty, or the measured calibration has no width.
+    """
+    if len(library) == 0:
+        raise ValueError("the library is empty; give it pictures, or train with --no-retrieval")
+    asked = [[prompt, *split_phrases(prompt)] for prompt in pairs.prompts]
+    # Twice as many as needed, so that what falls out as a near-duplicate is made up for.
+    queries = _Queries(text, library, [query for some in asked for query in some], 2 * candidates)
+    rows = torch.full((len(pairs), candidates), -1, dtype=torch.int64)
+    cosines = torch.zeros(len(pairs), candidates)
+    for first in range(0, len(pairs), _CHUNK):
+        near = picture_cosines(pairs.latents[first : first + _CHUNK], library.latents) >= near_duplicate
+        for offset, excluded in enumerate(near.numpy()):
+            places = [queries.place[query] for query in asked[first + offset]]
+            ids, values = _without(queries.rows[places], queries.cosines[places], excluded)
+            dealt, similarities = round_robin(ids, values, candidates + 1)
+            real = dealt >= 0
+            count = min(candidates, int(real.sum()))
+            rows[first + offset, :count] = torch.from_numpy(dealt[real][:count])
+            cosines[first + offset, :count] = torch.from_numpy(similarities[real][:count])
+    prompt_keys = queries.keys[[queries.place[prompt] for prompt in pairs.prompts]]
+    measured = calibration or measure_calibration(queries.keys, library.keys, queries.cosines[:, 0], percentiles)
+    return Neighbours(rows, cosines, prompt_keys, measured)
+
+
+def picture_cosines(targets: Tensor, references: Tensor) -> Tensor:
+    """Compare pictures by their latents, each channel less its mean: two pictures on one ground are not alike yet.
+
+    Args:
+        targets: (P, c, h, w) float32.
+        references: (N, c, h, w) float32.
+
+    Returns:
+        (P, N) float32 cosines.
+    """
+
+    def centred(latents: Tensor) -> Tensor:
+        return functional.normalize((latents - latents.mean(dim=(2, 3), keepdim=True)).flatten(1), dim=1)
+
+    return centred(targets) @ centred(references).T
+
+
+def measure_calibration(
+    query_keys: Tensor, library_keys: Tensor, first_hits: NDArray[np.float32], percentiles: tuple[float, float]
+) -> Calibration:
+    """Measure which cosine means "has nothing to do with it" and which means "this is it".
+
+    The cosines of a text tower bunch in a narrow band (research: 0.91 to 0.93), so the paper's lambda = cosine would
+    weigh all references alike.
+
+    Args:
+        query_keys: (Q, E) float32.
+        library_keys: (N, E) float32.
+        first_hits: (Q,) cosines of each query with its first find.
+        percentiles: In [0, 100]: of random cosines -> low, of first hits -> high.
+
+    Raises:
+        ValueError: low is not below high: the keys do not tell captions apart.
+    """
+    some = query_keys[:: max(1, len(query_keys) // 512)] @ library_keys[:: max(1, len(library_keys) // 512)].T
+    low, high = float(np.percentile(some.numpy(), percentiles[0])), float(np.percentile(first_hits, percentiles[1]))
+    if not low < high:
+        raise ValueError(
+            f"random captions have a cosine of {low:.4f}, first hits of {high:.4f}: the text tower's keys do not tell "
+            "captions apart; train the text tower longer, or set [retrieval] low_percentile lower"
+        )
+    return Calibration(low, high)
+
+
+def _without(
+    ids: NDArray[np.int64], cosines: NDArray[np.float32], excluded: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Leave entries out of (Q, k) finds; the places that this frees at the ends of the rows hold -1."""
+    order = np.argsort(excluded[ids], axis=1, kind="stable")
+    ids, cosines = np.take_along_axis(ids, order, axis=1), np.take_along_axis(cosines, order, axis=1)
+    return np.where(excluded[ids], -1, ids), cosines

@@ -1,0 +1,259 @@
+"""Teacher-made pairs on disk: (prompt, noise as an integer seed, the teacher's latents), in WebDataset tar shards.
+
+A shard `pairs-000003.tar` holds, for each sample, `<key>.json` with the prompt and the seed and `<key>.latents.npy` with
+the latents in float16. The noise is not stored: `ragturbo_runtime.noise` makes it again from the seed, bit for bit.
+`pairs.json` beside the shards says what they were made with, so that pairs of another teacher are never mixed in.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import tarfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.atomic import save_atomically
+
+logger = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+RECIPE_FILE = "pairs.json"
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Some pairs, in memory. Row i of every field belongs to pair i."""
+
+    prompts: tuple[str, ...]
+    """What the teacher was asked to draw."""
+    seeds: Tensor
+    """(B,) int64: `ragturbo_runtime.noise` makes the starting noise from it."""
+    latents: Tensor
+    """(B, c, h, w) float32: what the teacher drew, in model space (scaled)."""
+
+    def __post_init__(self) -> None:
+        """Refuse rows that do not belong together."""
+        if not len(self.prompts) == len(self.seeds) == len(self.latents):
+            raise ValueError(
+                f"{len(self.prompts)} prompts, {len(self.seeds)} seeds and {len(self.latents)} latents; one of each a pair"
+            )
+
+    def __len__(self) -> int:
+        """Count the pairs."""
+        return len(self.prompts)
+
+
+@dataclass(frozen=True)
+class PairRecipe:
+    """What pairs are made with. Two sets with equal recipes may be mixed, all others may not."""
+
+    teacher: str
+    """SHA-256 of the teacher's weights."""
+    text_encoder: str
+    """SHA-256 of the text encoder's weights."""
+    steps: int
+    """Sampling steps of DPM-Solver++ (2M)."""
+    guidance_scale: float
+    """Classifier-free guidance; 1 = none."""
+    latent_shape: tuple[int, int, int]
+    """(c, h, w) of the latents."""
+    first_seed: int
+    """Pair i starts from the noise of seed first_seed + i."""
+    prompts: str
+    """Where the prompts come from, such as "emoji train scenes 0.."."""
+    shard_size: int
+    """Pairs a shard."""
+
+
+class PairShards:
+    """A folder of numbered shards, all of one recipe. Shard n holds the pairs n*shard_size up to (n+1)*shard_size.
+
+    Args:
+        directory: The folder; made if it is missing.
+        recipe: What the pairs are made with.
+
+    Raises:
+        ValueError: The folder holds pairs of another recipe, or its description cannot be read.
+    """
+
+    def __init__(self, directory: Path, recipe: PairRecipe) -> None:
+        self.directory = directory
+        self.recipe = recipe
+        described = {"format_version": FORMAT_VERSION, **json.loads(json.dumps(asdict(recipe)))}
+        path = directory / RECIPE_FILE
+        if path.exists():
+            _check_same_recipe(path, described)
+        else:
+            text = json.dumps(described, indent=1).encode()
+            save_atomically(path, lambda beside: beside.write_bytes(text))
+
+    def shard_path(self, index: int) -> Path:
+        """Name the file of a shard, whether it exists or not."""
+        return self.directory / f"pairs-{index:06d}.tar"
+
+    def complete(self) -> list[int]:
+        """List the shards that are on the disk, in order. A shard is whole or not there."""
+        return sorted(int(path.stem.split("-")[1]) for path in self.directory.glob("pairs-[0-9]*.tar"))
+
+    def write(self, index: int, pairs: Pairs) -> None:
+        """Write one shard, whole or not at all.
+
+        Args:
+            index: Number of the shard, 0 or more.
+            pairs: At most `recipe.shard_size` pairs.
+
+        Raises:
+            ValueError: Too many pairs, latents of another shape, or a latent that is not finite.
+            OSError: The disk is full or the folder cannot be written.
+        """
+        if not 0 < len(pairs) <= self.recipe.shard_size:
+            raise ValueError(f"{len(pairs)} pairs for a shard of 1 to {self.recipe.shard_size}")
+        if tuple(pairs.latents.shape[1:]) != tuple(self.recipe.latent_shape):
+            raise ValueError(f"latents {tuple(pairs.latents.shape[1:])}, the recipe says {self.recipe.latent_shape}")
+        if not torch.isfinite(pairs.latents).all():
+            raise ValueError(f"shard {index}: the teacher's latents hold NaN or infinity; is the teacher trained?")
+        first = index * self.recipe.shard_size
+        save_atomically(self.shard_path(index), lambda beside: _write_tar(beside, first, pairs))
+
+    def read(self, index: int) -> Pairs:
+        """Read one shard.
+
+        Raises:
+            ValueError: The shard is missing, empty, cut off or holds something else; says how to make it again.
+        """
+        path = self.shard_path(index)
+        try:
+            pairs = _read_tar(path)
+        except (OSError, tarfile.TarError, KeyError, ValueError, EOFError) as error:
+            raise ValueError(
+                f"{path}: not a shard of pairs ({error}); delete it and run the same command again: only the shards "
+                "that are missing are made anew"
+            ) from error
+        if tuple(pairs.latents.shape[1:]) != tuple(self.recipe.latent_shape):
+            raise ValueError(
+                f"{path}: latents {tuple(pairs.latents.shape[1:])}, the recipe says {self.recipe.latent_shape}; delete it"
+            )
+        return pairs
+
+    def __iter__(self) -> Iterator[Pairs]:
+        """Read the shards one after another."""
+        return (self.read(index) for index in self.complete())
+
+    def load(self, count: int | None = None) -> Pairs:
+        """Read the first pairs into memory.
+
+        Args:
+            count: How many pairs; None = all that are there.
+
+        Raises:
+            ValueError: There are fewer, or a shard is bad.
+        """
+        parts: list[Pairs] = []
+        for index in self.complete():
+            if count is not None and sum(map(len, parts)) >= count:
+                break
+            parts.append(self.read(index))
+        have = sum(map(len, parts))
+        if have == 0 or (count is not None and have < count):
+            raise ValueError(f"{self.directory} holds {have} pairs, {count or 'at least 1'} are needed; make them first")
+        whole = _join(parts)
+        return Pairs(whole.prompts[:count], whole.seeds[:count], whole.latents[:count])
+
+    def fill(
+        self,
+        count: int,
+        prompt_of: Callable[[int], str],
+        sample: Callable[[Sequence[str], Sequence[int]], Iterator[Pairs]],
+        *,
+        on_progress: Callable[[int], None] = lambda pairs: None,
+    ) -> None:
+        """Make the shards that are missing, so that there are `count` pairs. Stop it at any time and call it again.
+
+        Args:
+            count: Pairs wanted; rounded up to whole shards.
+            prompt_of: Gives the prompt of pair i; the same one every time.
+            sample: Draws the pairs of these prompts and seeds, in order, in batches: `synthesize_pairs`.
+            on_progress: Called with the number of pairs just made, or found on the disk.
+        """
+        size = self.recipe.shard_size
+        done = set(self.complete())
+        for index in range(-(-count // size)):
+            if index in done:
+                on_progress(size)
+                continue
+            rows = range(index * size, (index + 1) * size)
+            parts = []
+            for part in sample([prompt_of(row) for row in rows], [self.recipe.first_seed + row for row in rows]):
+                parts.append(part)
+                on_progress(len(part))
+            self.write(index, _join(parts))
+
+
+def _join(parts: Sequence[Pairs]) -> Pairs:
+    return Pairs(
+        tuple(prompt for part in parts for prompt in part.prompts),
+        torch.cat([part.seeds for part in parts]),
+        torch.cat([part.latents for part in parts]),
+    )
+
+
+def _check_same_recipe(path: Path, expected: dict[str, Any]) -> None:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); delete the folder to make the pairs anew") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: a JSON object is expected; delete the folder to make the pairs anew")
+    differing = [key for key in sorted({*found, *expected}) if found.get(key) != expected.get(key)]
+    if differing:
+        lines = ", ".join(f"{key}: {found.get(key)!r} there, {expected.get(key)!r} here" for key in differing)
+        raise ValueError(f"{path.parent} holds pairs of another recipe ({lines}); use another folder, or delete this one")
+
+
+def _write_tar(path: Path, first: int, pairs: Pairs) -> None:
+    with tarfile.open(path, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for row in range(len(pairs)):
+            key = f"{first + row:09d}"
+            record = {"prompt": pairs.prompts[row], "seed": int(pairs.seeds[row])}
+            _add(tar, f"{key}.json", json.dumps(record, ensure_ascii=False).encode())
+            array = io.BytesIO()
+            np.save(array, pairs.latents[row].cpu().numpy().astype(np.float16))
+            _add(tar, f"{key}.latents.npy", array.getvalue())
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    tar.addfile(member, io.BytesIO(data))
+
+
+def _read_tar(path: Path) -> Pairs:
+    records: dict[str, dict[str, Any]] = {}
+    arrays: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}
+    with tarfile.open(path, mode="r:") as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            if file is None:
+                raise ValueError(f"member {member.name} is not a file")
+            data = file.read()
+            key, _, kind = member.name.partition(".")
+            if kind == "json":
+                records[key] = json.loads(data)
+            elif kind == "latents.npy":
+                arrays[key] = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32)
+    if not records or sorted(records) != sorted(arrays):
+        raise ValueError(f"{len(records)} records and {len(arrays)} latents, one of each per pair is expected")
+    keys = sorted(records)
+    return Pairs(
+        tuple(str(records[key]["prompt"]) for key in keys),
+        torch.tensor([int(records[key]["seed"]) for key in keys], dtype=torch.int64),
+        torch.from_numpy(np.stack([arrays[key] for key in keys])),
+    )

@@ -1,0 +1,124 @@
+"""One run from config file to checkpoint file."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from training.atomic import save_atomically
+from training.ladd.config import LaddConfig, read_ladd_config
+from training.ladd.gate import Gate
+from training.ladd.journal import METRICS_FILE
+from training.ladd.setup import Parts, assemble
+from training.ladd.state import STATE_FILE
+from training.ladd.trainer import Trainer
+from training.models.checkpoint import AdapterMetadata, save_adapter
+from training.models.lora import lora_state
+
+logger = logging.getLogger(__name__)
+
+GATE_FILE = "gate.json"
+
+
+def train(
+    config_path: Path,
+    *,
+    family: Path | None = None,
+    out: Path | None = None,
+    resume: bool = False,
+    retrieves: bool = True,
+    minutes: float | None = None,
+    device: str = "cpu",
+) -> tuple[Path, Gate]:
+    """Train adapter and LoRA (or the LoRA alone), measure the gate, write the checkpoint.
+
+    Args:
+        config_path: A TOML file, see `training.ladd.config`.
+        family: The base's folder; None = the config's.
+        out: The file to write; None = `adapter.safetensors` or `lora_only.safetensors` in the family's folder.
+        resume: Go on from the last checkpoint of the config's work_dir.
+        retrieves: False: the LoRA-only control.
+        minutes: Take no more steps than fit into this training time.
+        device: "cpu" or "cuda[:i]".
+
+    Returns:
+        The file that was written, and the gate. The file is written even if the gate is not passed.
+
+    Raises:
+        ValueError: The config, the family or the work folder cannot be used, or there is a run and `resume` is not set.
+        OSError: A file is missing or cannot be written.
+        NonFiniteLossError: A loss or gradient is not finite.
+    """
+    config = read_ladd_config(config_path)
+    family = family or Path(config.family)
+    config = replace(config, family=str(family))
+    folder = Path(config.work_dir) / ("adapter" if retrieves else "lora_only")
+    out = out or family / ("adapter.safetensors" if retrieves else "lora_only.safetensors")
+    if (folder / STATE_FILE).exists() and not resume:
+        raise ValueError(f"{folder} holds a run already; go on with --resume, or delete the folder to start anew")
+    if minutes is not None and minutes <= 0:
+        raise ValueError(f"--minutes is {minutes}; it must be more than 0")
+    place = _device(device)
+    parts = assemble(config, family, retrieves=retrieves, device=place)
+    trainer = Trainer(config, parts, folder, device=place, retrieves=retrieves)
+    if resume:
+        trainer.resume()
+    _log_shares(parts)
+    trainer.run(minutes=minutes)
+    gate = trainer.measure_gate()
+    _record(folder, gate, trainer.step)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with trainer.average.applied():
+        metadata = describe(config, parts, step=trainer.step, retrieves=retrieves)
+        return save_adapter(out, parts.student.adapter, lora_state(parts.student.unet), metadata), gate
+
+
+def describe(config: LaddConfig, parts: Parts, *, step: int, retrieves: bool) -> AdapterMetadata:
+    """Say what a checkpoint was trained for: all that the exporter must know."""
+    calibration = parts.training.neighbours.calibration
+    unet = parts.student.unet.config
+    side = int(unet.sample_size) // 2 ** (len(unet.block_out_channels) - 1)
+    return AdapterMetadata(
+        family=parts.family.name,
+        base_hashes=parts.hashes,
+        rank=config.student.lora_rank,
+        alpha=config.student.lora_alpha,
+        channels=int(unet.block_out_channels[-1]),
+        num_attention_heads=config.student.attention_heads,
+        norm_num_groups=config.student.norm_groups,
+        tokens=side * side,
+        references=config.retrieval.references,
+        similarity_low=calibration.low,
+        similarity_high=calibration.high,
+        reference_timestep=config.retrieval.reference_timestep,
+        reference_caption=config.retrieval.reference_caption,
+        trained_timesteps=(parts.student.timestep,),
+        step=step,
+        retrieval=retrieves,
+        feature_codec=config.retrieval.feature_codec,
+    )
+
+
+def _device(name: str) -> torch.device:
+    device = torch.device(name)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device is {name}, but torch sees no CUDA device here; use --device cpu")
+    return device
+
+
+def _log_shares(parts: Parts) -> None:
+    trained = sum(parameter.numel() for parameter in parts.student.parameters())
+    base = sum(parameter.numel() for parameter in parts.student.unet.parameters() if not parameter.requires_grad)
+    logger.info("trained: %s parameters, %.2f %% of the U-Net's %s", f"{trained:,}", 100 * trained / base, f"{base:,}")
+
+
+def _record(folder: Path, gate: Gate, step: int) -> None:
+    record = {"step": step, "gate": gate.as_record()}
+    with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+    text = json.dumps(record, indent=2) + "\n"
+    save_atomically(folder / GATE_FILE, lambda beside: beside.write_text(text, encoding="utf-8"))

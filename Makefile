@@ -32,7 +32,7 @@ LOCK := --quiet --extra cpu --universal --python-version 3.11 --no-annotate --no
 .PHONY: help demo test lint format package results train export lock clean distclean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ── what a newcomer types ─────────────────────────────────────────────────────────────────────────
 
@@ -63,10 +63,10 @@ train: .venv/.stamp ## the emoji family from nothing; goes on where it stopped
 	$(DEV) -m training.family --config training/configs/emoji.toml
 
 export: .venv/.stamp ## the trained family as a bundle
-	$(DEV) -m export.onnx --ckpt models/emoji/adapter.safetensors --out ragturbo_sdk/bundles/emoji
+	$(DEV) -m export.onnx --ckpt training/weights/emoji/adapter.safetensors --out ragturbo_sdk/bundles/emoji
 
 results: .venv/.stamp ## measure the family: docs/results.md and docs/results.json
-	$(DEV) -m training.evaluation --family models/emoji --out docs
+	$(DEV) -m training.evaluation --family training/weights/emoji --out docs
 
 lock: $(UV) ## renew both constraints files from pyproject.toml; make lock ARGS=--upgrade takes newer releases
 	$(UV) pip compile pyproject.toml $(LOCK) --group dev --group baseline --output-file constraints-dev.txt $(ARGS)

@@ -1,8 +1,8 @@
 """Weights stored as float16, arithmetic left in float32: half the bytes, the same speed.
 
-Each weight becomes a float16 initialiser and a Cast. Runtimes fold such Casts when a session is made, so nothing
-is cast while drawing. Only an embedding table stays as it is stored, and the rows that are looked up are cast.
-Weights that are float16 numbers already (a base stored in half precision) lose nothing by it.
+Each weight becomes a float16 initialiser and a Cast. Runtimes fold such Casts when a session is made, so
+nothing is cast while drawing. Only an embedding table stays as it is stored, and the rows that are looked up
+are cast. Weights that are float16 numbers already (a base stored in half precision) lose nothing by it.
 """
 
 from __future__ import annotations

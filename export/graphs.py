@@ -1,6 +1,6 @@
 """The table of graphs: what each is called, takes and gives, and how near to torch it must come.
 
-Names, order, dtypes and shapes are the bundle's public interface (docs/bundle). Dimensions given as words are dynamic.
+Names, order, dtypes and shapes are the bundle's public interface. Dimensions given as words are dynamic.
 """
 
 from __future__ import annotations
@@ -85,7 +85,10 @@ def graph_specs(models: Models) -> list[GraphSpec]:
     skips, h = _unet_shapes(models)
     latents = _f32("sample", "batch", c, height, width)
     pixels = _f32("sample", "batch", 3, family.resolution, family.resolution)
-    condition = (_i64("timestep", "batch"), _f32("encoder_hidden_states", "batch", CONTEXT_LENGTH, family.text.width))
+    condition = (
+        _i64("timestep", "batch"),
+        _f32("encoder_hidden_states", "batch", CONTEXT_LENGTH, family.text.width),
+    )
     channels, tokens = models.metadata.channels, models.metadata.tokens
     bottleneck = (_f32("h", *h), *(_f32(f"skip_{i}", *shape) for i, shape in enumerate(skips)))
 
@@ -161,14 +164,16 @@ class _Examples:
         generator = torch.Generator().manual_seed(seed)
         sample = torch.randn(batch, *self._models.latent_shape, generator=generator)
         first = self._schedule.timesteps(1)[0]
-        timestep = torch.tensor([first if i % 2 == 0 else self._models.metadata.reference_timestep for i in range(batch)])
+        timestep = torch.tensor(
+            [first if i % 2 == 0 else self._models.metadata.reference_timestep for i in range(batch)]
+        )
         ids, eos = self._tokens(batch, seed)
         with torch.no_grad():
             prompt_embeds, _ = self._models.family.text(ids, eos)
         return sample, timestep, prompt_embeds
 
     def adapter(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
-        """h of the encoder, and int8 features of a like spread."""
+        """The encoder's h, and int8 features of a like spread."""
         h, generator = self._hidden(sizes, seed)[0], torch.Generator().manual_seed(seed)
         batch, references, metadata = sizes["batch"], sizes["references"], self._models.metadata
         shape = (batch, references, metadata.tokens, metadata.channels)

@@ -70,7 +70,9 @@ def load_models(checkpoint: Path, base: Path | None = None) -> Models:
     except CheckpointError as error:
         raise ExportError(str(error)) from error
     except FileNotFoundError as error:
-        raise ExportError(f"{base}: not a whole base family ({error}); give its folder with --base") from error
+        raise ExportError(
+            f"{base}: not a whole base family ({error}); give its folder with --base"
+        ) from error
     except (KeyError, ValueError, RuntimeError, OSError) as error:
         raise ExportError(f"{base}: the base family cannot be read: {error}") from error
     # Explicit matmuls: SDPA exports to a form that no fusion of ONNX Runtime recognises.

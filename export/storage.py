@@ -20,8 +20,9 @@ logger = logging.getLogger(__name__)
 def smallest_within_tolerance(model: onnx.ModelProto, spec: GraphSpec) -> tuple[onnx.ModelProto, Parity]:
     """Store the weights as float16 where that keeps the graph near to torch.
 
-    A base that is stored as float16 loses nothing. LoRA, fused into the decoder, and the adapter are rounded: that is
-    allowed up to `ROUNDED_FACTOR` times the tolerance, at `MIN_PSNR_DB` or more; else only what is exact is stored so.
+    A base that is stored as float16 loses nothing. LoRA, fused into the decoder, and the adapter are rounded:
+    that is allowed up to `ROUNDED_FACTOR` times the tolerance, at `MIN_PSNR_DB` or more; otherwise only what
+    float16 holds exactly is stored so.
 
     Args:
         model: A float32 graph.
@@ -43,7 +44,9 @@ def smallest_within_tolerance(model: onnx.ModelProto, spec: GraphSpec) -> tuple[
         return rounded, parity
     if _within(parity, ROUNDED_FACTOR) and (parity.psnr_db or 0.0) >= MIN_PSNR_DB:
         return rounded, dataclasses.replace(parity, atol=(parity.atol or 0.0) * ROUNDED_FACTOR)
-    logger.info("%s: float16 weights would change it by %s; stored as float32", spec.name, parity.max_abs_diff)
+    logger.info(
+        "%s: float16 weights would change it by %s; stored as float32", spec.name, parity.max_abs_diff
+    )
     lossless = store_float16(model, lossless_only=True)
     check_whole(lossless, spec)
     parity = compare(lossless, spec)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
 
 import onnx
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 from export.errors import ExportError
 from export.graphs import DYNAMIC, OPSET, TRACED_SIZES, GraphSpec
 from export.translations import translations
-from ragturbo_runtime.manifest import TensorSpec
 
 _DTYPES = {
     "float32": onnx.TensorProto.FLOAT,
@@ -76,13 +74,21 @@ class _Positional(nn.Module):
 
 
 def strip_metadata(model: onnx.ModelProto) -> None:
-    """Remove what the exporter notes about itself: stack traces with paths of this machine, and inferred shapes.
+    """Remove what the exporter notes: stack traces with paths of this machine, and inferred shapes.
 
     Args:
         model: Changed in place.
     """
     graph = model.graph
-    for item in (*graph.node, *graph.input, *graph.output, *graph.initializer, graph, model, *model.functions):
+    for item in (
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.initializer,
+        graph,
+        model,
+        *model.functions,
+    ):
         item.ClearField("metadata_props")
         item.ClearField("doc_string")
     graph.ClearField("value_info")  # runtimes infer shapes themselves; here they only add bytes
@@ -105,11 +111,18 @@ def check_whole(model: onnx.ModelProto, spec: GraphSpec) -> None:
     made = {tensor.name for tensor in graph.initializer} | {value.name for value in graph.input}
     for node in graph.node:
         if missing := [name for name in node.input if name and name not in made]:
-            raise ExportError(f"{spec.name}: node {node.name!r} uses {missing}, which nothing before it makes")
+            raise ExportError(
+                f"{spec.name}: node {node.name!r} uses {missing}, which nothing before it makes"
+            )
         made |= set(node.output)
     if missing := [value.name for value in graph.output if value.name not in made]:
-        raise ExportError(f"{spec.name}: outputs {missing} have no producer; a pass over the graph has lost them")
-    for kind, values, expected in (("inputs", graph.input, spec.inputs), ("outputs", graph.output, spec.outputs)):
+        raise ExportError(
+            f"{spec.name}: outputs {missing} have no producer; a pass over the graph has lost them"
+        )
+    for kind, values, expected in (
+        ("inputs", graph.input, spec.inputs),
+        ("outputs", graph.output, spec.outputs),
+    ):
         found = [_described(value) for value in values]
         if found != (wanted := [(t.name, _DTYPES[t.dtype], t.shape) for t in expected]):
             raise ExportError(f"{spec.name}: its {kind} are {found}, expected {wanted}")
@@ -118,5 +131,3 @@ def check_whole(model: onnx.ModelProto, spec: GraphSpec) -> None:
 def _described(value: onnx.ValueInfoProto) -> tuple[str, int, tuple[int | str, ...]]:
     tensor = value.type.tensor_type
     return value.name, tensor.elem_type, tuple(dim.dim_param or dim.dim_value for dim in tensor.shape.dim)
-
-

@@ -34,8 +34,8 @@ def _gelu(x: Value, approximate: str = "none") -> Value:
 def _baddbmm(added: Value, batch1: Value, batch2: Value, beta: float = 1.0, alpha: float = 1.0) -> Value:
     """Leave out what beta = 0 switches off.
 
-    diffusers' attention without a mask passes an empty tensor and beta = 0; the exporter makes zeros of the size of
-    the attention scores, multiplies them by 0 and adds them.
+    Diffusers' attention without a mask passes an empty tensor and beta = 0; the exporter makes zeros of the
+    size of the attention scores, multiplies them by 0 and adds them.
     """
     product = op.Mul(op.MatMul(batch1, batch2), alpha)
     if beta == 0:

@@ -54,7 +54,12 @@ class AdapterGraph(nn.Module):
         self.adapter = adapter
 
     def forward(
-        self, h: Tensor, reference_h: Tensor, reference_scale: Tensor, reference_weight: Tensor, strength: Tensor
+        self,
+        h: Tensor,
+        reference_h: Tensor,
+        reference_scale: Tensor,
+        reference_weight: Tensor,
+        strength: Tensor,
     ) -> Tensor:
         """(B, C, hh, hw), (B, K, T, C) int8, (C,), (B, K), (B,) -> fused_h (B, C, hh, hw)."""
         references = reference_h.to(h.dtype) * reference_scale
@@ -77,7 +82,7 @@ class VaeDecoderGraph(nn.Module):
 
 
 class VaeEncoderGraph(nn.Module):
-    """Pixels to latents in the model's scaled space: the posterior's mode, so that indexing is deterministic."""
+    """Pixels to latents in the model's scaled space: the posterior's mode, so indexing is deterministic."""
 
     def __init__(self, vae: AutoencoderKL) -> None:
         """Keep the autoencoder and its scale."""

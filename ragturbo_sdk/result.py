@@ -42,7 +42,7 @@ class GenerationResult:
 
     @property
     def image(self) -> Image.Image:
-        """The first picture, RGB. Its own ``save`` writes pixels alone; :meth:`save` says how they were made."""
+        """The first picture, RGB; its own ``save`` writes the pixels alone, without how they were made."""
         return self.images[0]
 
     @property

@@ -8,11 +8,10 @@ import numpy as np
 
 from ragturbo_runtime.arrays import Array, Pixels
 from ragturbo_runtime.errors import InferenceError
+from ragturbo_runtime.finite import FP16_HINT, require_finite
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-_FP16_HINT = "a graph in half precision has overflowed; use the portable bundle, or export it again"
 
 
 def to_pixels(decoded: Array) -> Pixels:
@@ -27,12 +26,11 @@ def to_pixels(decoded: Array) -> Pixels:
     Raises:
         InferenceError: A picture holds NaN or infinity, or is black in every pixel.
     """
-    if not np.isfinite(decoded).all():
-        raise InferenceError("vae_decoder: returned NaN or infinity", graph="vae_decoder", hint=_FP16_HINT)
+    require_finite(decoded, graph="vae_decoder")
     scaled = decoded.astype(np.float32) * np.float32(127.5) + np.float32(128.0)  # + 127.5, and + 0.5 to round
     pixels = np.clip(scaled, 0.0, 255.0, out=scaled).astype(np.uint8)
     if not pixels.any(axis=(1, 2, 3)).all():
-        raise InferenceError("vae_decoder: drew a wholly black picture", graph="vae_decoder", hint=_FP16_HINT)
+        raise InferenceError("vae_decoder: drew a wholly black picture", graph="vae_decoder", hint=FP16_HINT)
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 

@@ -46,7 +46,12 @@ class ExactIndex:
 
         Args:
             keys: (N, E) float16 or float32 unit vectors.
+
+        Raises:
+            RetrievalError: A key is not finite.
         """
+        if not np.isfinite(keys).all():
+            raise RetrievalError("the library's keys hold NaN or infinity", hint="export the library again")
         self._keys_t = np.ascontiguousarray(
             keys.astype(np.float32).T
         )  # (E, N): rows of the product are contiguous
@@ -134,7 +139,9 @@ def build_scann_index(keys: Array, directory: Path) -> Path:
     else:
         if count >= _TREE_FROM:
             leaves = int(count**0.5)
-            builder = builder.tree(leaves, max(1, leaves // 20), training_sample_size=min(count, 250_000))
+            builder = builder.tree(
+                leaves, min(leaves, max(16, leaves // 20)), training_sample_size=min(count, 250_000)
+            )
         builder = builder.score_ah(2, anisotropic_quantization_threshold=0.2).reorder(100)
     directory.mkdir(parents=True, exist_ok=True)
     builder.build().serialize(str(directory), relative_path=True)

@@ -110,7 +110,7 @@ class Library:
             RetrievalError: A file is missing, or the sizes do not fit together.
         """
         self.count = count
-        keys = _read_rows(directory / KEYS_FILE, np.dtype("<f2"), count)
+        keys = _map_keys(directory / KEYS_FILE, count)
         self.scale: Scale = _read(directory / SCALE_FILE, np.dtype("<f4")).astype(np.float32)
         self.embed_dim, self.channels = keys.shape[1], len(self.scale)
         self.tokens = _tokens(directory / FEATURES_FILE, count, self.channels)
@@ -266,9 +266,13 @@ def _read(path: Path, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:
         raise RetrievalError(f"{path}: cannot be read ({exc.strerror})", hint=_HINT) from exc
 
 
-def _read_rows(path: Path, dtype: np.dtype[np.generic], count: int) -> NDArray[np.generic]:
-    values = _read(path, dtype)
-    if values.size == 0 or values.size % count:
+def _map_keys(path: Path, count: int) -> NDArray[np.float16]:
+    """Map the keys: an index that was built before needs their number alone."""
+    try:
+        values = np.memmap(path, dtype="<f2", mode="r")
+    except (OSError, ValueError) as exc:  # ValueError: an empty file, or an odd number of bytes
+        raise RetrievalError(f"{path}: cannot be read ({exc})", hint=_HINT) from exc
+    if values.size % count:
         raise RetrievalError(f"{path}: {values.size} numbers do not make {count} keys", hint=_HINT)
     return values.reshape(count, -1)
 

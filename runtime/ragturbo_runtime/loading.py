@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ragturbo_runtime.bundle import Bundle
-from ragturbo_runtime.errors import BundleCorruptError, ProviderUnavailableError
+from ragturbo_runtime.errors import BundleCorruptError, InvalidInputError, ProviderUnavailableError
 from ragturbo_runtime.library import Library
-from ragturbo_runtime.manifest import REQUIRED_GRAPHS, Manifest
+from ragturbo_runtime.manifest import MANIFEST_FILE, REQUIRED_GRAPHS, Manifest
 from ragturbo_runtime.providers import Device, cpu_device, find_device
 from ragturbo_runtime.sampler import Schedule
 from ragturbo_runtime.session import GraphSession, SessionOptions
@@ -76,10 +76,20 @@ def _open_on(bundle: Bundle, device: Device, threads: int | None) -> Parts:
     with ThreadPoolExecutor(max_workers=2, thread_name_prefix="ragturbo-load") as pool:
         sessions = {name: pool.submit(session, name) for name in REQUIRED_GRAPHS}
         tokenizer = Tokenizer.load(bundle.file(manifest.tokenizer), manifest.text.context_length)
-        schedule = Schedule.from_manifest(manifest.scheduler)
+        schedule = _read_schedule(bundle)
         library = _open_library(bundle)
         graphs = {name: future.result() for name, future in sessions.items()}
     return Parts(device=device, tokenizer=tokenizer, schedule=schedule, graphs=graphs, library=library)
+
+
+def _read_schedule(bundle: Bundle) -> Schedule:
+    try:
+        return Schedule.from_manifest(bundle.manifest.scheduler)
+    except InvalidInputError as exc:
+        path = bundle.path / MANIFEST_FILE
+        raise BundleCorruptError(
+            f"{MANIFEST_FILE}: scheduler: {exc.message}", path=path, hint="export the bundle again"
+        ) from exc
 
 
 def _open_library(bundle: Bundle) -> Library | None:

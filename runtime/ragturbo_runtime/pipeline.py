@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ragturbo_runtime.arrays import Features, Keys, Latents, PromptEmbeds, Scale, Weights
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.errors import InferenceError, RetrievalError
+from ragturbo_runtime.finite import require_finite
 from ragturbo_runtime.image import to_pixels
 from ragturbo_runtime.library import Library, Reference
 from ragturbo_runtime.loading import Parts, open_parts
@@ -29,6 +30,7 @@ from ragturbo_runtime.requests import MAX_PICTURES, DrawRequest, DrawResult, Pro
 from ragturbo_runtime.retriever import Calibration, Retriever
 from ragturbo_runtime.session import GraphSession, Tensor
 from ragturbo_runtime.stopwatch import Stopwatch
+from ragturbo_runtime.tokenizer import TokenBatch
 
 
 class _Conditioning(NamedTuple):
@@ -110,7 +112,7 @@ class Pipeline:
             InferenceError: The graph failed.
         """
         batch = self._tokenizer.encode(prompts)
-        out = self._run("text_encoder", {"input_ids": batch.input_ids, "eos_index": batch.eos_index})
+        out = self._encode(batch)
         return PromptEncoding(out["last_hidden_state"], out["text_embeds"], batch.cut)
 
     def encode_phrases(self, phrases: Sequence[str]) -> Keys:
@@ -131,8 +133,7 @@ class Pipeline:
         keys = [np.empty((0, self.bundle.manifest.text.embed_dim), dtype=np.float32)]
         for start in range(0, len(phrases), MAX_PICTURES):
             batch = self._tokenizer.encode(phrases[start : start + MAX_PICTURES]).shortened()
-            out = self._run("text_encoder", {"input_ids": batch.input_ids, "eos_index": batch.eos_index})
-            keys.append(out["text_embeds"])
+            keys.append(self._encode(batch)["text_embeds"])
         return np.concatenate(keys)
 
     def retrieve(
@@ -192,6 +193,12 @@ class Pipeline:
             images = to_pixels(decoded)
         cut = tuple(encoding.cut[i] for i in order)
         return DrawResult(images, sample, references, watch.timings(), cut)
+
+    def _encode(self, batch: TokenBatch) -> dict[str, NDArray[np.float32]]:
+        outputs = self._run("text_encoder", {"input_ids": batch.input_ids, "eos_index": batch.eos_index})
+        for values in outputs.values():
+            require_finite(values, graph="text_encoder")
+        return outputs
 
     def _retrieve_all(
         self, prompts: list[str], keys: Keys, request: DrawRequest, watch: Stopwatch

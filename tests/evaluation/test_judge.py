@@ -172,8 +172,14 @@ def test_judge_of_another_world_is_refused(tiny_world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("shape", "dtype"), [((1, 32, 30, 3), np.uint8), ((1, 32, 32, 3), np.float32), ((1, 3, 32, 32), np.uint8), ((0, 32, 32, 3), np.uint8)]
-)  # fmt: skip
+    ("shape", "dtype"),
+    [
+        ((1, 32, 30, 3), np.uint8),
+        ((1, 32, 32, 3), np.float32),
+        ((1, 3, 32, 32), np.uint8),
+        ((0, 32, 32, 3), np.uint8),
+    ],
+)
 def test_what_is_no_pictures_is_refused(tiny_world: World, shape: tuple[int, ...], dtype: type) -> None:
     with pytest.raises(ValueError, match="pictures must be"):
         Judge.untrained(tiny_world, resolution=32).read(np.zeros(shape, dtype=dtype))

@@ -113,8 +113,9 @@ def test_another_format_version_is_refused(saved, trained, tmp_path, monkeypatch
 
 
 def test_a_folder_that_cannot_be_written_is_our_error(tmp_path, trained):
+    (tmp_path / "file").write_text("not a folder")
     with pytest.raises(CheckpointError, match="cannot be written"):
-        save_adapter(tmp_path / "missing" / "adapter.safetensors", *trained, _metadata())
+        save_adapter(tmp_path / "file" / "adapter.safetensors", *trained, _metadata())
 
 
 def test_the_lora_only_control_has_no_adapter(tmp_path, trained):

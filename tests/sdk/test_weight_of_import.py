@@ -38,8 +38,8 @@ def python(code: str, *arguments: str) -> str:
 
 
 def test_importing_is_quick() -> None:
-    """Best of five: the limit is about the program, not about what else the machine does."""
-    code = "import time; s = time.perf_counter(); import ragturbo_sdk; print(time.perf_counter() - s)"
+    """Best of five, in processor time: the limit is about the program, not about its neighbours."""
+    code = "import time; s = time.process_time(); import ragturbo_sdk; print(time.process_time() - s)"
     seconds = [float(python(code)) for _ in range(5)]
     assert min(seconds) < IMPORT_LIMIT, seconds
 

@@ -14,7 +14,11 @@ from ragturbo_runtime.errors import RagTurboError
 
 EXAMPLES: list[tuple[RagTurboError, type[BaseException], dict[str, Any]]] = [
     (errors.BundleError("m", path="a/b"), Exception, {"path": Path("a/b")}),
-    (errors.BundleNotFoundError("m", path="a", hint="h"), FileNotFoundError, {"path": Path("a"), "hint": "h"}),
+    (
+        errors.BundleNotFoundError("m", path="a", hint="h"),
+        FileNotFoundError,
+        {"path": Path("a"), "hint": "h"},
+    ),
     (errors.BundleCorruptError("m", path="a"), errors.BundleError, {"path": Path("a")}),
     (errors.BundleVersionError("m", path="a"), errors.BundleError, {"path": Path("a")}),
     (
@@ -41,7 +45,9 @@ def test_errors_carry_their_facts_and_a_builtin_base(
 
 
 @pytest.mark.parametrize("error", [example[0] for example in EXAMPLES], ids=lambda e: type(e).__name__)
-@pytest.mark.parametrize("duplicate", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))], ids=["copy", "pickle"])
+@pytest.mark.parametrize(
+    "duplicate", [copy.copy, lambda e: pickle.loads(pickle.dumps(e))], ids=["copy", "pickle"]
+)
 def test_errors_cross_process_borders(error: RagTurboError, duplicate: Any) -> None:
     other = duplicate(error)
     assert type(other) is type(error)

@@ -68,7 +68,9 @@ def test_the_indexes_of_large_libraries_find_nearly_all(
     assert isinstance(found, ScannIndex)
     exact_ids, _ = ExactIndex(keys).search(queries, 4)
     ids, cosines = found.search(queries.astype(np.float32), 4)
-    recall = np.mean([len(set(a) & set(b)) / 4 for a, b in zip(ids.tolist(), exact_ids.tolist(), strict=True)])
+    recall = np.mean(
+        [len(set(a) & set(b)) / 4 for a, b in zip(ids.tolist(), exact_ids.tolist(), strict=True)]
+    )
     assert recall > (0.9 if tree_from else 0.6)
     np.testing.assert_array_equal(ids[:, 0], np.arange(100))
     np.testing.assert_allclose(cosines[:, 0], (queries @ keys.T).max(axis=1), atol=1e-3)

@@ -29,7 +29,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def items(count: int, word: str = "x") -> list[LibraryItem]:
-    return [LibraryItem(f"{word}-{i}", f"{word} {i}", word.encode() * 50, "here", "CC0-1.0") for i in range(count)]
+    return [
+        LibraryItem(f"{word}-{i}", f"{word} {i}", word.encode() * 50, "here", "CC0-1.0") for i in range(count)
+    ]
 
 
 def arrays(count: int, seed: int = 0) -> tuple[Any, Any]:
@@ -70,7 +72,9 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     for entry in part.files:
         path = tmp_path / entry.file
         assert (hash_file(path), path.stat().st_size) == (entry.sha256, entry.bytes)
-    written = {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "library").rglob("*") if path.is_file()}
+    written = {
+        path.relative_to(tmp_path).as_posix() for path in (tmp_path / "library").rglob("*") if path.is_file()
+    }
     assert written == {entry.file for entry in part.files}
     library = Library.open(tmp_path / "library", part)
     ids, cosines = library.search(keys, 1)
@@ -94,7 +98,10 @@ def test_threads_share_one_library(nano_library: Library) -> None:
     def look(seed: int) -> bool:
         rows = np.random.default_rng(seed).integers(0, 32, 4)
         captions = [record.caption for record in nano_library.records(rows)]
-        return captions == [reference_captions()[row] for row in rows] and len(nano_library.thumbnail(rows[0])) > 0
+        return (
+            captions == [reference_captions()[row] for row in rows]
+            and len(nano_library.thumbnail(rows[0])) > 0
+        )
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(look, range(200)))
@@ -249,7 +256,9 @@ def test_write_bytes_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None
     assert write_bytes(tmp_path / "file", b"two").read_bytes() == b"two"
 
 
-def test_folders_are_replaced_without_the_linux_call_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folders_are_replaced_without_the_linux_call_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("ragturbo_runtime.files._exchange", lambda first, second: False)
     for name in ("old", "new"):
         (tmp_path / name).mkdir()

@@ -91,18 +91,37 @@ def test_another_schema_is_refused(data: Any, version: int, hint: str) -> None:
         (("library", "key_dtype"), "float64", "one of 'float16'"),
     ],
 )
-def test_values_out_of_range_are_refused(data: Any, keys: tuple[str, ...], value: object, message: str) -> None:
+def test_values_out_of_range_are_refused(
+    data: Any, keys: tuple[str, ...], value: object, message: str
+) -> None:
     parent(data, keys)[keys[-1]] = value
     with pytest.raises(BundleCorruptError, match=f"{'.'.join(keys)} is .*, expected {message}"):
         parse_manifest(data, path=PATH)
 
 
 @pytest.mark.parametrize(
-    "file", ["/etc/passwd", "../x", "a/../../x", "a/..", "", ".", "a\\b", "C:/x", "a//b", "./a", "a/", "a\0b", "~/../x/.."]
+    "file",
+    [
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a/..",
+        "",
+        ".",
+        "a\\b",
+        "C:/x",
+        "a//b",
+        "./a",
+        "a/",
+        "a\0b",
+        "~/../x/..",
+    ],
 )
 def test_paths_that_leave_the_bundle_are_refused(data: Any, file: str) -> None:
     data["graphs"]["adapter"]["file"] = file
-    with pytest.raises(BundleCorruptError, match=r"graphs\.adapter\.file is .*, expected a relative path inside"):
+    with pytest.raises(
+        BundleCorruptError, match=r"graphs\.adapter\.file is .*, expected a relative path inside"
+    ):
         parse_manifest(data, path=PATH)
 
 
@@ -151,7 +170,9 @@ def test_what_is_no_bundle_is_not_found(tmp_path: Path) -> None:
         read_manifest(tmp_path / "file")
 
 
-@pytest.mark.parametrize(("content", "message"), [(b"{", "not JSON"), (b"\xff\xfe", "not JSON"), (b"[]", "found list")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"{", "not JSON"), (b"\xff\xfe", "not JSON"), (b"[]", "found list")]
+)
 def test_what_is_no_json_object_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / MANIFEST_FILE).write_bytes(content)
     with pytest.raises(BundleCorruptError, match=message):

@@ -50,7 +50,10 @@ def test_phrases(prompt: str, phrases: list[str]) -> None:
     assert split_phrases(prompt) == phrases
 
 
-@given(st.text(max_size=200) | st.lists(st.sampled_from("a the cat in on and of left background , two".split())).map(" ".join))
+@given(
+    st.text(max_size=200)
+    | st.lists(st.sampled_from("a the cat in on and of left background , two".split())).map(" ".join)
+)
 def test_any_text_gives_clean_phrases_that_occur_in_it(prompt: str) -> None:
     phrases = split_phrases(prompt)
     lowered = " ".join(prompt.lower().split())

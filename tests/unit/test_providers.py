@@ -28,7 +28,9 @@ def test_auto_takes_the_cpu_where_there_is_no_cuda() -> None:
 @pytest.mark.skipif(HAS_CUDA, reason="this ONNX Runtime knows CUDA")
 @pytest.mark.parametrize("device", ["cuda", "cuda:1"])
 def test_cuda_by_name_is_never_the_cpu(device: str) -> None:
-    with pytest.raises(ProviderUnavailableError, match=r"no CUDA provider .*needed: CUDAExecution.*pip ") as caught:
+    with pytest.raises(
+        ProviderUnavailableError, match=r"no CUDA provider .*needed: CUDAExecution.*pip "
+    ) as caught:
         find_device(device)
     assert caught.value.requested == device
     assert CPU in caught.value.available
@@ -50,5 +52,7 @@ def test_a_card_asks_for_its_own_number_and_keeps_the_cpu_for_odd_nodes() -> Non
 def test_a_session_that_fell_back_is_refused() -> None:
     require_provider(CARD, [CUDA, CPU])
     require_provider(cpu_device(), [CPU])
-    with pytest.raises(ProviderUnavailableError, match="'cuda:1': CUDA was found but its libraries did not load"):
+    with pytest.raises(
+        ProviderUnavailableError, match="'cuda:1': CUDA was found but its libraries did not load"
+    ):
         require_provider(CARD, [CPU])

@@ -36,7 +36,9 @@ def test_one_reference_weighs_its_lambda(weight: float) -> None:
 @given(WEIGHTS, st.integers(1, 5))
 def test_references_of_weight_zero_change_nothing(weights: list[float], zeros: int) -> None:
     alone = outer_weight(np.array(weights, dtype=np.float32))
-    np.testing.assert_allclose(outer_weight(np.array(weights + [0.0] * zeros, dtype=np.float32)), alone, rtol=1e-6)
+    np.testing.assert_allclose(
+        outer_weight(np.array(weights + [0.0] * zeros, dtype=np.float32)), alone, rtol=1e-6
+    )
 
 
 @given(WEIGHTS)

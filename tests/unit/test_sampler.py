@@ -62,7 +62,9 @@ def test_one_step_of_zero_snr_v_prediction_is_minus_v() -> None:
     assert np.array_equal(schedule.denoised(noise, v, 999), -v)
 
 
-@pytest.mark.parametrize(("steps", "expected"), [(1, (999,)), (2, (999, 499)), (3, (999, 666, 332)), (4, (999, 749, 499, 249))])
+@pytest.mark.parametrize(
+    ("steps", "expected"), [(1, (999,)), (2, (999, 499)), (3, (999, 666, 332)), (4, (999, 749, 499, 249))]
+)
 def test_timesteps_are_trailing(steps: int, expected: tuple[int, ...]) -> None:
     assert Schedule.from_manifest(TURBO).timesteps(steps) == expected
 
@@ -130,7 +132,10 @@ def test_a_step_with_the_true_output_lands_on_the_forward_process(
 
 
 def test_zero_snr_keeps_the_first_level_and_decreases() -> None:
-    plain, rescaled = Schedule.from_manifest(TURBO).alphas_cumprod, Schedule.from_manifest(EMOJI).alphas_cumprod
+    plain, rescaled = (
+        Schedule.from_manifest(TURBO).alphas_cumprod,
+        Schedule.from_manifest(EMOJI).alphas_cumprod,
+    )
     assert rescaled[0] == pytest.approx(plain[0], rel=1e-12)
     assert (np.diff(rescaled) < 0).all()
     assert rescaled.dtype == np.float64

@@ -81,10 +81,16 @@ def test_a_strided_input_is_read_as_it_is_meant(bundle: Bundle) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"sample": np.zeros((1, 4, 8, 8))}, r"sample is float64 \(1, 4, 8, 8\), expected float32 \('batch', 4, 8, 8\)"),
+        (
+            {"sample": np.zeros((1, 4, 8, 8))},
+            r"sample is float64 \(1, 4, 8, 8\), expected float32 \('batch', 4, 8, 8\)",
+        ),
         ({"sample": np.zeros((1, 4, 8, 9), dtype=np.float32)}, r"sample is float32 \(1, 4, 8, 9\)"),
         ({"sample": np.zeros((4, 8, 8), dtype=np.float32)}, r"sample is float32 \(4, 8, 8\)"),
-        ({"extra": np.zeros(1)}, r"got inputs .*'extra'.*, expected \['encoder_hidden_states', 'sample', 'timestep'\]"),
+        (
+            {"extra": np.zeros(1)},
+            r"got inputs .*'extra'.*, expected \['encoder_hidden_states', 'sample', 'timestep'\]",
+        ),
     ],
 )
 def test_wrong_inputs_are_named(bundle: Bundle, change: dict[str, Any], message: str) -> None:
@@ -122,7 +128,9 @@ def test_a_failure_inside_the_graph_is_ours(bundle: Bundle) -> None:
     ],
 )
 def test_a_graph_with_another_signature_is_refused(bundle: Bundle, inputs: tuple[TensorSpec, ...]) -> None:
-    with pytest.raises(BundleCorruptError, match=r"vae_decoder/model\.onnx: its inputs are .*the manifest says"):
+    with pytest.raises(
+        BundleCorruptError, match=r"vae_decoder/model\.onnx: its inputs are .*the manifest says"
+    ):
         open_graph(bundle, "vae_decoder", inputs=inputs)
 
 

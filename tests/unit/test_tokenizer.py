@@ -62,7 +62,21 @@ TRAPS = (
 
 FRAGMENTS = st.sampled_from(
     [t for t in TRAPS if len(t) < 120]
-    + ["'s", "'T", "'re", "'ve", "'\u017f", "<", ">", "<start_of_text>", "<end_of_text>", "&", ";", "&lt;", "&amp;"]
+    + [
+        "'s",
+        "'T",
+        "'re",
+        "'ve",
+        "'\u017f",
+        "<",
+        ">",
+        "<start_of_text>",
+        "<end_of_text>",
+        "&",
+        ";",
+        "&lt;",
+        "&amp;",
+    ]
     + ["\u017f", "\u0130", "\u0131", "\u212a", "ß", "ẞ", " ", "\n", "\x1b", "\x85", "e\u0301", "🙂", "\u200d"]
 )
 
@@ -100,7 +114,13 @@ def test_ascii_takes_the_short_cut_only_where_it_changes_nothing(text: str) -> N
 
 
 @settings(max_examples=300)
-@given(st.lists(st.sampled_from("a the cat unbelievable's 42 café 🙂🙂 don't x-ray".split()), min_size=60, max_size=220))
+@given(
+    st.lists(
+        st.sampled_from("a the cat unbelievable's 42 café 🙂🙂 don't x-ray".split()),
+        min_size=60,
+        max_size=220,
+    )
+)
 def test_long_prompts_are_cut_as_open_clip_cuts_them(words: list[str]) -> None:
     text = " ".join(words)
     assert_equal_ids(text)

@@ -92,6 +92,8 @@ class LossesConfig:
     """Weight of the adversarial loss after its ramp."""
     adversarial_ramp: int = 300
     """Steps over which it rises from 0: untrained heads say nothing but noise."""
+    judged_share: float = 1.0
+    """Share of a batch that the perceptual and the adversarial loss look at, each at its own end; 0.5 halves their cost."""
     misaligned: bool = True
     """Whether teacher latents with another prompt count as fakes."""
     head_width: int = 64
@@ -193,6 +195,7 @@ def _check_shares(config: LaddConfig) -> None:
         "[retrieval] drop_share": config.retrieval.drop_share,
         "[retrieval] wrong_share": config.retrieval.wrong_share,
         "[masking] share": config.masking.share,
+        "[losses] judged_share": config.losses.judged_share,
         "[optimiser] decay_share": config.optimiser.decay_share,
         "[optimiser] ema": config.optimiser.ema,
     }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
 
 from training.data.concepts import concepts
@@ -69,6 +70,10 @@ def assemble(config: LaddConfig, family_path: Path, *, retrieves: bool, device: 
     """
     family = load_family(family_path, device=device)
     teacher = load_teacher(family_path, device=device)
+    if device.type == "cpu":
+        # Plain matmuls: the backward pass of PyTorch's fused attention is slow on CPUs.
+        for unet in (family.unet, teacher):
+            unet.set_attn_processor(AttnProcessor())
     hashes = family_hashes(family_path)
     world = world_of(family)
     library = encode_library(family, world)

@@ -88,25 +88,25 @@ class Judge:
             NonFiniteLossError: A loss or a gradient is NaN or infinite.
         """
         latents = denoised.detach().requires_grad_()
-        weights = {"smooth_l1": self.losses.smooth_l1, "perceptual": self.losses.perceptual}
-        weights["adversarial"] = self.adversarial_weight(step)
+        first, last = self._judged_rows(len(latents))
         with watch.phase("perceptual"):
-            view = random_view(self.views, generator, len(latents))
-            losses = {"perceptual": self._perceptual(latents, target, prompt_embeds, view)}
+            view = random_view(self.views, generator, last.stop - last.start)
+            losses = {"perceptual": self._perceptual(latents[last], target[last], prompt_embeds[last], view)}
             gradients = {"perceptual": _gradient(losses["perceptual"], latents)}
         with watch.phase("adversarial"):
-            timestep = torch.randint(self.diffusion.num_timesteps, (len(latents),), generator=generator)
+            timestep = torch.randint(self.diffusion.num_timesteps, (first.stop,), generator=generator)
             timestep = timestep.to(latents.device)
-            fake = self._features(latents, prompt_embeds, timestep, generator)
+            fake = self._features(latents[first], prompt_embeds[first], timestep, generator)
             losses["adversarial"] = generator_loss(self.heads(fake))
             gradients["adversarial"] = _gradient(losses["adversarial"], latents)
         losses["smooth_l1"] = smooth_l1(latents, target, beta=self.losses.smooth_l1_beta)
         gradients["smooth_l1"] = _gradient(losses["smooth_l1"], latents)
-        total = sum((weights[name] * gradients[name] for name in gradients), torch.zeros_like(target))
+        weights = self.weights(step)
         metrics = {f"loss/{name}": float(loss.detach()) for name, loss in losses.items()}
         metrics |= {f"gradient/{name}": float(gradient.norm()) for name, gradient in gradients.items()}
         metrics["weight/adversarial"] = weights["adversarial"]
         check_finite(step, metrics)
+        total = torch.stack([weights[name] * gradient for name, gradient in gradients.items()]).sum(dim=0)
         return Judged(total, [map_.detach() for map_ in fake], timestep, metrics)
 
     def heads_loss(
@@ -125,6 +125,8 @@ class Judge:
         Returns:
             The loss, to be differentiated, and the metrics.
         """
+        judged_rows, _ = self._judged_rows(len(target))
+        target, prompt_embeds = target[judged_rows], prompt_embeds[judged_rows]
         others = prompt_embeds.roll(1, dims=0)
         with torch.no_grad():
             real = self._features(target, prompt_embeds, judged.timestep, generator)
@@ -136,10 +138,20 @@ class Judge:
         metrics["loss/heads"] = float(loss.detach())
         return loss, metrics
 
-    def adversarial_weight(self, step: int) -> float:
-        """The weight of the adversarial loss: rises from 0 over the first steps."""
+    def weights(self, step: int) -> dict[str, float]:
+        """The weights of the losses at a step: the adversarial one rises from 0 over the first steps."""
         ramp = self.losses.adversarial_ramp
-        return self.losses.adversarial * (min(1.0, step / ramp) if ramp else 1.0)
+        adversarial = self.losses.adversarial * (min(1.0, step / ramp) if ramp else 1.0)
+        return {
+            "smooth_l1": self.losses.smooth_l1,
+            "perceptual": self.losses.perceptual,
+            "adversarial": adversarial,
+        }
+
+    def _judged_rows(self, batch: int) -> tuple[slice, slice]:
+        """The first rows, for the discriminator, and the last ones, for the perceptual distance; two at least."""
+        count = min(batch, max(2, round(self.losses.judged_share * batch)))
+        return slice(0, count), slice(batch - count, batch)
 
     def _features(
         self, latents: Tensor, prompt_embeds: Tensor, timestep: Tensor, generator: torch.Generator

@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from training.atomic import save_atomically
 from training.models.adapter import HSpaceAdapter
 
 FORMAT = 1
@@ -165,7 +166,7 @@ def save_adapter(
     """Write adapter and LoRA as one safetensors file, atomically.
 
     Args:
-        path: File to write; its folder exists. An existing file is replaced.
+        path: File to write; its folder is made. An existing file is replaced.
         adapter: The trained adapter; None for a LoRA-only control.
         lora_state: From `lora.lora_state`; may be empty.
         metadata: What it was trained for.
@@ -183,19 +184,14 @@ def save_adapter(
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     record = json.loads(json.dumps({"format": FORMAT, **asdict(metadata)}))  # tuples become lists
     record["sha256"] = _digest(record, tensors)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # One key only: safetensors writes several in an order that differs from run to run.
+    content = save(tensors, metadata={_KEY: json.dumps(record, sort_keys=True)})
     try:
-        # One key only: safetensors writes several in an order that differs from run to run.
-        save_file(tensors, beside, metadata={_KEY: json.dumps(record, sort_keys=True)})
-        with beside.open("rb") as file:
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except (OSError, SafetensorError) as error:
+        save_atomically(path, lambda beside: beside.write_bytes(content))
+    except OSError as error:
         raise CheckpointError(
-            f"cannot be written: {error}; choose a folder that exists and has room", path=path
+            f"cannot be written: {error}; choose a writable folder with room", path=path
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)
     return path
 
 

@@ -1,0 +1,123 @@
+"""The whole chain, torch against the bundle as the runtime runs it: small differences can add up.
+
+The torch side starts from the same prompts and noise, and from the references that the runtime chose. It
+encodes those references itself, from their pictures, so that the library's features are compared too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from export.errors import ParityError
+from export.library import to_model
+from export.models import Models
+from export.parity import max_abs_diff, psnr_db
+from export.pictures import Entry, Pixels
+from export.wrappers import VaeDecoderGraph, VaeEncoderGraph
+from ragturbo_runtime.bundle import Bundle
+from ragturbo_runtime.features import encode_int8
+from ragturbo_runtime.image import to_pixels
+from ragturbo_runtime.library import Library, Reference
+from ragturbo_runtime.manifest import Parity
+from ragturbo_runtime.noise import batch_noise
+from ragturbo_runtime.pipeline import Pipeline
+from ragturbo_runtime.requests import DrawRequest
+from ragturbo_runtime.sampler import Schedule
+from training.models.adapter import fuse
+from training.models.split_unet import decode, encode
+
+CHAIN_MIN_PSNR_DB = 45.0
+"""Needed of the pictures; equal pictures have no limit."""
+_PROMPTS = ("a cat left of two pizzas on a blue background", "a big dog at the beach", "a guitar")
+
+
+def compare_chain(bundle: Path, models: Models, entries: Sequence[Entry]) -> Parity:
+    """Draw with the runtime and with torch: batch 1 and 3, with and without references, one step and two.
+
+    Args:
+        bundle: The bundle's folder, complete but for the chain's parity.
+        models: What it was made from.
+        entries: Its library's pictures, in order; empty without a library.
+
+    Returns:
+        The worst of all pictures: PSNR in dB of the 8-bit pixels, and the largest difference in 8-bit levels.
+
+    Raises:
+        ParityError: A picture is further off than `CHAIN_MIN_PSNR_DB`.
+        RagTurboError: The runtime refuses the bundle, or cannot draw.
+    """
+    references = models.metadata.references if entries else 0
+    opened = Bundle.load(bundle, verify="full")
+    differences, ratios = [], []
+    with Pipeline.load(opened, device="cpu") as pipeline:
+        for count, steps, used in ((1, 1, references), (3, 1, references), (3, 1, 0), (1, 2, references)):
+            request = DrawRequest(_PROMPTS[:count], tuple(range(count)), steps=steps, references=used)
+            ours = pipeline.draw(request)
+            theirs = _TorchChain(models, entries, pipeline.library).draw(request, ours.references)
+            differences.append(max_abs_diff(ours.images, theirs))
+            ratios.append(psnr_db(ours.images, theirs))
+    worst = float(np.min(ratios))
+    if not worst >= CHAIN_MIN_PSNR_DB:
+        raise ParityError("chain", max_abs_diff=float(np.max(differences)), atol=None, psnr_db=worst)
+    return Parity(max_abs_diff=float(np.max(differences)), psnr_db=worst, atol=None)
+
+
+class _TorchChain:
+    """Prompts to pixels with the torch modules."""
+
+    def __init__(self, models: Models, entries: Sequence[Entry], library: Library | None) -> None:
+        self._models, self._entries, self._library = models, entries, library
+        self._schedule = Schedule.from_manifest(models.family.scheduler)
+
+    @torch.inference_mode()
+    def draw(self, request: DrawRequest, references: list[list[Reference]]) -> Pixels:
+        """(B, H, W, 3) uint8."""
+        prompt_embeds, _ = self._models.family.text.encode(list(request.prompts))
+        features, weights = self._features(references)
+        timesteps = self._schedule.timesteps(request.steps)
+        noise = batch_noise(request.seeds, self._models.latent_shape)
+        sample = self._schedule.initial_sample(noise, timesteps[0])
+        for timestep, following in zip(timesteps, (*timesteps[1:], None), strict=True):
+            output = self._predict(torch.from_numpy(sample), timestep, prompt_embeds, features, weights)
+            sample = self._schedule.step(sample, output.numpy(), timestep, following)
+        return to_pixels(VaeDecoderGraph(self._models.family.vae)(torch.from_numpy(sample)).numpy())
+
+    def _predict(
+        self, sample: Tensor, timestep: int, prompt_embeds: Tensor, features: Tensor | None, weights: Tensor
+    ) -> Tensor:
+        unet = self._models.family.unet
+        h, skips = encode(unet, sample, timestep, prompt_embeds)
+        if features is not None:
+            h = fuse(h, self._models.adapter(h, features, weights), weights)
+        return decode(unet, h, skips, timestep, prompt_embeds)
+
+    def _features(self, references: list[list[Reference]]) -> tuple[Tensor | None, Tensor]:
+        """(B, K, T, C) features as int8 holds them, (B, K) weights, 0 where a picture has fewer references."""
+        most = max(len(own) for own in references)
+        weights = np.zeros((len(references), most), np.float32)
+        if most == 0 or self._library is None:
+            return None, torch.from_numpy(weights)
+        metadata = self._models.metadata
+        features = np.zeros((len(references), most, metadata.tokens, metadata.channels), np.float32)
+        for i, own in enumerate(references):
+            weights[i, : len(own)] = [reference.weight for reference in own]
+            features[i, : len(own)] = self._encode([self._entries[reference.row] for reference in own])
+        return torch.from_numpy(features), torch.from_numpy(weights)
+
+    def _encode(self, entries: Sequence[Entry]) -> NDArray[np.float32]:
+        """(K, T, C) features of pictures, rounded to the library's int8."""
+        family, metadata = self._models.family, self._models.metadata
+        captions = [entry.caption if metadata.reference_caption == "caption" else "" for entry in entries]
+        prompt_embeds, _ = family.text.encode(captions)
+        pixels = torch.from_numpy(to_model([entry.load() for entry in entries]))
+        latents = VaeEncoderGraph(family.vae)(pixels)
+        h, _ = encode(family.unet, latents, metadata.reference_timestep, prompt_embeds)
+        assert self._library is not None
+        scale = self._library.scale
+        return encode_int8(h.flatten(2).transpose(1, 2).numpy(), scale) * scale

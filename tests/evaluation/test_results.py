@@ -1,0 +1,193 @@
+"""From a family's folder to the files in docs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ragturbo_runtime.bundle import Bundle
+from ragturbo_runtime.pipeline import Pipeline
+from ragturbo_runtime.requests import DrawRequest
+from training.data.splits import scenes
+from training.evaluation.__main__ import main
+from training.evaluation.judge import Judge
+from training.evaluation.results import DRAWN, Benchmark, make_document, measure
+from training.evaluation.rows import NO_REFERENCES, ROWS, Artists, draw_row, file_hash
+from training.evaluation.run import Settings, evaluate
+from training.family.folder import family_hashes
+from training.family.random_family import NANO_WORLD
+from training.models.checkpoint import CheckpointError
+
+COUNT = 6
+
+
+@pytest.fixture(scope="module")
+def settings(family_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    folder = tmp_path_factory.mktemp("results")
+    Judge.untrained(NANO_WORLD, resolution=32).save(folder / "judge.safetensors")
+    return Settings(
+        family=family_path,
+        bundle=None,
+        judge=folder / "judge.safetensors",
+        out=folder / "docs",
+        cache=folder / "cache",
+        count=COUNT,
+    )
+
+
+@pytest.fixture(scope="module")
+def table(settings: Settings) -> str:
+    return evaluate(settings)
+
+
+def test_json_follows_the_protocol(table: str, settings: Settings) -> None:
+    document = json.loads((settings.out / "results.json").read_text())
+    assert list(document["rows"]) == [
+        "teacher_50",
+        "base_1",
+        "lora_only_1",
+        "adapter_1",
+        "adapter_wrong_references_1",
+    ]
+    assert list(document["paired"]) == [
+        "adapter_minus_base",
+        "adapter_minus_lora_only",
+        "adapter_minus_wrong_references",
+    ]
+    for row in document["rows"].values():
+        assert list(row) == ["tifa", "by_element_type", "recall"]
+        assert set(row["recall"]) <= {"common", "rare", "library_only"}
+        intervals = [row["tifa"], *row["by_element_type"].values(), *row["recall"].values()]
+        assert all(0 <= low <= mean <= high <= 1 for mean, low, high in intervals)
+    assert all(low <= mean <= high for mean, low, high in document["paired"].values())
+    assert set(document["controls"]) == {NO_REFERENCES, DRAWN}
+    assert document["protocol"]["captions"] == COUNT
+    assert document["protocol"]["vqa"]["sha256"] == file_hash(settings.judge)
+
+
+def test_paired_difference_is_the_difference_of_the_rows(table: str, settings: Settings) -> None:
+    document = json.loads((settings.out / "results.json").read_text())
+    difference = document["rows"]["adapter_1"]["tifa"][0] - document["rows"]["base_1"]["tifa"][0]
+    assert document["paired"]["adapter_minus_base"][0] == pytest.approx(difference, abs=2e-4)
+
+
+def test_page_shows_the_table_the_command_and_the_pictures(table: str, settings: Settings) -> None:
+    page = (settings.out / "results.md").read_text()
+    for line in table.splitlines():
+        assert line in page
+    assert "make results" in page
+    sheets = list((settings.out / "results").glob("*.png"))
+    assert sheets
+    for sheet in sheets:
+        assert f"](results/{sheet.name})" in page
+        with Image.open(sheet) as picture:
+            assert picture.width == (len(ROWS) + 2) * 64  # seven columns of 32 pixels, doubled
+
+
+def test_a_second_run_draws_nothing_and_writes_the_same(table: str, settings: Settings) -> None:
+    kept = {path: path.stat().st_mtime_ns for path in settings.cache.rglob("*.npy")}
+    written = {path: path.read_bytes() for path in settings.out.rglob("*.*")}
+    assert len(kept) == len(ROWS) + 1
+    assert evaluate(settings) == table
+    assert {path: path.stat().st_mtime_ns for path in settings.cache.rglob("*.npy")} == kept
+    assert {path: path.read_bytes() for path in settings.out.rglob("*.*")} == written
+
+
+def test_answers_are_kept_in_tifas_form(table: str, settings: Settings) -> None:
+    kept = json.loads((settings.cache / "answers" / "adapter_1.json").read_text())
+    document = json.loads((settings.out / "results.json").read_text())
+    assert kept["tifa_average"] == pytest.approx(document["rows"]["adapter_1"]["tifa"][0], abs=1e-4)
+    assert len(kept["question_details"]) == COUNT
+
+
+def test_a_stopped_row_goes_on(family_path: Path, tmp_path: Path) -> None:
+    artists = Artists(family_path, tuple(scene.caption for scene in scenes(NANO_WORLD, "benchmark", 5)))
+    whole = draw_row(artists, "base_1", tmp_path, batch=2)
+    files = sorted(tmp_path.rglob("*.npy"))
+    assert len(files) == 3
+    files[1].unlink()
+    before = files[0].stat().st_mtime_ns
+    assert np.array_equal(draw_row(artists, "base_1", tmp_path, batch=2), whole)
+    assert files[1].exists()
+    assert files[0].stat().st_mtime_ns == before
+
+
+def test_pictures_of_another_adapter_are_never_taken(family_path: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(family_path, tmp_path / "family"))
+    shutil.copy(family_path / "lora_only.safetensors", other / "adapter.safetensors")
+    first, second = Artists(family_path, ("a cat",)), Artists(other, ("a cat",))
+    assert first.depends_on("adapter_1") != second.depends_on("adapter_1")
+    assert first.depends_on("base_1") == second.depends_on("base_1")
+
+
+def test_adapter_row_is_what_the_bundle_draws(
+    family_path: Path, nano_bundle_copy: Path, tmp_path: Path
+) -> None:
+    """The nano bundle is no export of this family; with the family's hashes written in, it passes for one."""
+    manifest = json.loads((nano_bundle_copy / "manifest.json").read_text())
+    adapter = file_hash(family_path / "adapter.safetensors")
+    manifest["family"]["hashes"] = {**family_hashes(family_path), "adapter": adapter}
+    (nano_bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    artists = Artists(family_path, ("a cat", "a red bus"), nano_bundle_copy)
+    request = DrawRequest(artists.prompts, tuple(artists.seeds([0, 1])), references=3)
+    with Pipeline.load(Bundle.load(nano_bundle_copy), device="cpu") as pipeline:
+        expected = pipeline.draw(request).images
+    assert np.array_equal(draw_row(artists, "adapter_1", tmp_path), expected)
+    assert not np.array_equal(draw_row(artists, NO_REFERENCES, tmp_path), expected)
+
+
+def test_bundle_of_another_family_is_refused(family_path: Path, nano_bundle: Path, tmp_path: Path) -> None:
+    artists = Artists(family_path, ("a cat",), nano_bundle)
+    with pytest.raises(ValueError, match=r"exported from another unet .* --bundle none"):
+        draw_row(artists, "adapter_1", tmp_path)
+
+
+def test_unknown_row_is_named(family_path: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"row 'adapter_2' is unknown; there are teacher_50, base_1"):
+        draw_row(Artists(family_path, ("a cat",)), "adapter_2", tmp_path)
+
+
+def test_missing_control_is_named(family_path: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(family_path, tmp_path / "family"))
+    (other / "lora_only.safetensors").unlink()
+    with pytest.raises((CheckpointError, FileNotFoundError), match=r"lora_only\.safetensors"):
+        draw_row(Artists(other, ("a cat",)), "lora_only_1", tmp_path / "cache")
+
+
+def test_one_picture_per_caption() -> None:
+    judge = Judge.untrained(NANO_WORLD, resolution=32)
+    benchmark = Benchmark.of(scenes(NANO_WORLD, "benchmark", 8), NANO_WORLD.names, family="nano")
+    with pytest.raises(ValueError, match="3 pictures for 8 captions"):
+        measure(judge, benchmark, benchmark.pictures(32)[:3])
+
+
+def test_document_without_the_adapter_has_no_pairs() -> None:
+    assert make_document({}, {}, {}) == {
+        "protocol": {},
+        "rows": {},
+        "paired": {},
+        "paired_recall": {},
+        "controls": {},
+    }
+
+
+def test_command_prints_chosen_rows_and_writes_nothing(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--family", str(settings.family), "--judge", str(settings.judge), "--bundle", "none"]
+    arguments += ["--out", str(tmp_path / "docs"), "--cache", str(settings.cache), "--count", str(COUNT)]
+    assert main([*arguments, "--rows", "base_1"]) == 0
+    printed = capsys.readouterr().out
+    assert "`base_1`" in printed
+    assert "`adapter_1`" not in printed
+    assert not (tmp_path / "docs").exists()
+
+
+def test_command_without_a_family_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--family", str(tmp_path / "none"), "--out", str(tmp_path / "docs")]) == 2
+    assert "family.json" in capsys.readouterr().err

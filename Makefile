@@ -25,6 +25,7 @@ UV := .venv-uv/bin/uv
 DEV := .venv/bin/python
 DEMO := .venv-demo/bin/python
 PICTURE ?= ragturbo-demo.png
+FAMILY ?= training/weights/emoji
 # One file for every platform, with no index address in it.
 LOCK := --quiet --extra cpu --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
@@ -59,14 +60,16 @@ package: $(UV) ## dist/: the sdist, and the wheel that is built from it
 	$(UV) build --python $(PYTHON) --build-constraints constraints-dev.txt --out-dir dist .
 	@ls -l dist
 
-train: .venv/.stamp ## the emoji family from nothing; goes on where it stopped
+train: .venv/.stamp ## the emoji family from nothing, adapter included; goes on where it stopped
 	$(DEV) -m training.family --config training/configs/emoji.toml
+	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --resume
+	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --resume --no-retrieval
 
-export: .venv/.stamp ## the trained family as a bundle
-	$(DEV) -m export.onnx --ckpt training/weights/emoji/adapter.safetensors --out ragturbo_sdk/bundles/emoji
+export: .venv/.stamp ## the trained family as the bundle that ships
+	$(DEV) -m export.onnx --ckpt $(FAMILY)/adapter.safetensors --out ragturbo_sdk/bundles/emoji
 
 results: .venv/.stamp ## measure the family: docs/results.md and docs/results.json
-	$(DEV) -m training.evaluation --family training/weights/emoji --out docs
+	$(DEV) -m training.evaluation --family $(FAMILY) --bundle ragturbo_sdk/bundles/emoji --out docs
 
 lock: $(UV) ## renew both constraints files from pyproject.toml; make lock ARGS=--upgrade takes newer releases
 	$(UV) pip compile pyproject.toml $(LOCK) --group dev --group baseline --output-file constraints-dev.txt $(ARGS)

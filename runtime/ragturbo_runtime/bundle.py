@@ -14,7 +14,7 @@ from ragturbo_runtime.errors import (
     InvalidInputError,
 )
 from ragturbo_runtime.files import hash_file
-from ragturbo_runtime.manifest import FileEntry, Manifest, read_manifest
+from ragturbo_runtime.manifest import FileEntry, LibraryPart, Manifest, read_manifest
 
 Verify = Literal["full", "fast", "off"]
 """How much to check: sha256 of every file, existence and size, or nothing but the manifest."""
@@ -79,12 +79,21 @@ class Bundle:
         Raises:
             BundleCorruptError: A symbolic link leads out of the bundle.
         """
-        path = (self.path / entry.file).resolve()
-        if not path.is_relative_to(self.path):
-            raise BundleCorruptError(
-                f"{entry.file}: leads out of the bundle to {path}", path=self.path / entry.file, hint=_HINT
-            )
-        return path
+        return self._inside(entry.file)
+
+    def library_directory(self, part: LibraryPart) -> Path:
+        """Return the folder of the library.
+
+        Args:
+            part: The manifest's ``library``.
+
+        Returns:
+            The absolute path, symbolic links followed.
+
+        Raises:
+            BundleCorruptError: A symbolic link leads out of the bundle.
+        """
+        return self._inside(part.directory)
 
     def graph_file(self, name: str) -> Path:
         """Return the path of a graph's ONNX file.
@@ -141,6 +150,14 @@ class Bundle:
                     path=self.path,
                     hint=f"pip install 'ragturbo-sdk{self.manifest.sdk}', or export the bundle again",
                 )
+
+    def _inside(self, relative: str) -> Path:
+        path = (self.path / relative).resolve()
+        if not path.is_relative_to(self.path):
+            raise BundleCorruptError(
+                f"{relative}: leads out of the bundle to {path}", path=self.path / relative, hint=_HINT
+            )
+        return path
 
     def _verify_file(self, entry: FileEntry, *, full: bool) -> None:
         path = self.file(entry)

@@ -7,6 +7,7 @@ cache, ``scann/``. All arrays are raw and little-endian; their shapes follow fro
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
@@ -249,11 +250,13 @@ class Library:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Open read-only and immutable: no lock file is written beside it, and any thread may use it."""
+    uri = f"file:{quote(path.as_posix())}?mode=ro&immutable=1"
     try:
-        connection = sqlite3.connect(
-            f"file:{quote(path.as_posix())}?mode=ro&immutable=1", uri=True, check_same_thread=False
-        )
-        connection.execute("SELECT row, id, caption, source, licence FROM records LIMIT 1").fetchone()
+        with contextlib.ExitStack() as on_failure:
+            connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            on_failure.callback(connection.close)
+            connection.execute(_SELECT.format(0)).fetchone()
+            on_failure.pop_all()
     except sqlite3.Error as exc:
         raise RetrievalError(f"{path}: cannot be read ({exc})", hint=_HINT) from exc
     return connection

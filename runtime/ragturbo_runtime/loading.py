@@ -7,9 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from ragturbo_runtime.bundle import Bundle
-from ragturbo_runtime.errors import BundleCorruptError, InvalidInputError, ProviderUnavailableError
+from ragturbo_runtime.errors import (
+    BundleCorruptError,
+    InvalidInputError,
+    ProviderUnavailableError,
+    RagTurboError,
+)
 from ragturbo_runtime.library import Library
-from ragturbo_runtime.manifest import MANIFEST_FILE, REQUIRED_GRAPHS, Manifest
+from ragturbo_runtime.manifest import MANIFEST_FILE, REQUIRED_GRAPHS
 from ragturbo_runtime.providers import Device, cpu_device, find_device
 from ragturbo_runtime.sampler import Schedule
 from ragturbo_runtime.session import GraphSession, SessionOptions
@@ -78,7 +83,12 @@ def _open_on(bundle: Bundle, device: Device, threads: int | None) -> Parts:
         tokenizer = Tokenizer.load(bundle.file(manifest.tokenizer), manifest.text.context_length)
         schedule = _read_schedule(bundle)
         library = _open_library(bundle)
-        graphs = {name: future.result() for name, future in sessions.items()}
+        try:
+            graphs = {name: future.result() for name, future in sessions.items()}
+        except RagTurboError:
+            if library is not None:
+                library.close()
+            raise
     return Parts(device=device, tokenizer=tokenizer, schedule=schedule, graphs=graphs, library=library)
 
 
@@ -96,18 +106,15 @@ def _open_library(bundle: Bundle) -> Library | None:
     part = bundle.manifest.library
     if part is None:
         return None
-    library = Library.open(bundle.path / part.directory, part)
-    _check_fit(bundle, library)
-    return library
-
-
-def _check_fit(bundle: Bundle, library: Library) -> None:
-    manifest: Manifest = bundle.manifest
+    library = Library.open(bundle.library_directory(part), part)
     found = (library.embed_dim, library.tokens, library.channels)
-    expected = (manifest.text.embed_dim, manifest.adapter.tokens, manifest.adapter.channels)
+    text, adapter = bundle.manifest.text, bundle.manifest.adapter
+    expected = (text.embed_dim, adapter.tokens, adapter.channels)
     if found != expected:
+        library.close()
         raise BundleCorruptError(
             f"library: key width, tokens, channels are {found}, the model's are {expected}",
             path=bundle.path,
             hint="export the library again with this model's encoders",
         )
+    return library

@@ -73,7 +73,7 @@ def split_phrases(prompt: str) -> list[str]:
 
 def _split_part(part: str) -> list[str]:
     """Cut a part without relations into phrases, their settings dropped."""
-    pieces = []
+    pieces: list[str] = []
     for piece in _BEFORE_DETERMINER.split(part):
         phrase = _SETTING.sub("", piece.strip())
         # "cats and dogs" is two things, "a black and white cat" is one.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 START_OF_TEXT = "<start_of_text>"
 END_OF_TEXT = "<end_of_text>"
 
-_LONGEST_WORD = 40
+_LONGEST_WORD = 20
 # Text of these characters alone passes ftfy and html.unescape unchanged: no entity, no control character.
 _PLAIN = re.compile(r"[\t\n\f\r -%'-~]*")
 

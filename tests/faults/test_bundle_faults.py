@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -20,7 +21,6 @@ from ragturbo_runtime.errors import (
     BundleNotFoundError,
     BundleVersionError,
     InferenceError,
-    RagTurboError,
     RetrievalError,
 )
 from ragturbo_runtime.files import file_entry
@@ -242,9 +242,7 @@ def test_no_foreign_exception_passes(nano_bundle_copy: Path) -> None:
             damaged = bytearray(sound)
             damaged[random.integers(len(damaged))] ^= int(random.integers(1, 256))
             path.write_bytes(bytes(damaged))
-            try:
+            with contextlib.suppress(BundleError, RetrievalError, InferenceError):
                 with Pipeline.load(Bundle.load(nano_bundle_copy), threads=1) as pipeline:
                     assert pipeline.draw(REQUEST).images.shape == (1, 32, 32, 3)
-            except RagTurboError as error:
-                assert isinstance(error, BundleError | RetrievalError | InferenceError), error
         path.write_bytes(sound)

@@ -96,9 +96,8 @@ def test_commands_in_the_docs_exist_and_know_their_options(document: Path) -> No
             continue
         module = match["module"] or "ragturbo_sdk"
         words = re.sub(r"\"[^\"]*\"|'[^']*'|\s#.*", " ", match["rest"]).split()
-        subcommand = (
-            [words[0]] if module == "ragturbo_sdk" and words and re.fullmatch("[a-z]+", words[0]) else []
-        )
+        named = words and re.fullmatch("[a-z]+", words[0])
+        subcommand = [words[0] if named else "generate"] if module == "ragturbo_sdk" else []
         known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_text(module, *subcommand)))
         options = {word.partition("=")[0] for word in words if word.startswith("-")}
         assert options <= known, f"{line}: {module} does not know {sorted(options - known)}"

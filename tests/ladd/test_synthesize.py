@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ragturbo_runtime.sampler import Schedule
 
+from ragturbo_runtime.sampler import Schedule
 from training.ladd.pairs import PairRecipe, Pairs, PairShards
 from training.ladd.synthesize import noise_of_seeds, solver_for
 
@@ -48,7 +48,9 @@ def test_solver_converges_to_the_closed_solution(scheduler: dict) -> None:
     start = noise_of_seeds([5], SHAPE)
     last = float(Schedule.from_manifest(scheduler).alphas_cumprod[-1])
     exact = start * DEVIATION / (last * DEVIATION**2 + 1 - last) ** 0.5
-    errors = [float((solve_for_gaussian(scheduler, start, steps) / exact - 1).abs().max()) for steps in (5, 10, 50)]
+    errors = [
+        float((solve_for_gaussian(scheduler, start, steps) / exact - 1).abs().max()) for steps in (5, 10, 50)
+    ]
     assert errors[0] > errors[1] > errors[2]
     assert errors[1] < 0.12
     assert errors[2] < 0.02

@@ -86,3 +86,14 @@ def test_a_link_out_of_the_bundle_is_refused(nano_bundle_copy: Path, tmp_path: P
         Bundle.load(nano_bundle_copy)
     with pytest.raises(BundleCorruptError, match="leads out of the bundle"):
         Bundle.load(nano_bundle_copy, verify="off").graph_file("adapter")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links need rights elsewhere")
+def test_a_library_folder_outside_is_refused(nano_bundle_copy: Path, tmp_path: Path) -> None:
+    library = nano_bundle_copy / "library"
+    library.rename(tmp_path / "elsewhere")
+    library.symlink_to(tmp_path / "elsewhere")
+    bundle = Bundle.load(nano_bundle_copy, verify="off")
+    assert bundle.manifest.library is not None
+    with pytest.raises(BundleCorruptError, match="library: leads out of the bundle"):
+        bundle.library_directory(bundle.manifest.library)

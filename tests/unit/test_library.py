@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import random
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -41,10 +43,11 @@ def arrays(count: int, seed: int = 0) -> tuple[Any, Any]:
 
 
 @pytest.fixture(scope="session")
-def nano_library(nano_bundle: Path) -> Library:
+def nano_library(nano_bundle: Path) -> Iterator[Library]:
     part = Bundle.load(nano_bundle).manifest.library
     assert part is not None
-    return Library.open(nano_bundle / part.directory, part)
+    with contextlib.closing(Library.open(nano_bundle / part.directory, part)) as library:
+        yield library
 
 
 def test_the_nano_library_has_its_captions(nano_library: Library) -> None:
@@ -82,6 +85,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(cosines, 1, atol=2e-3)  # keys are float16
     decoded = library.features(range(40)).astype(np.float32) * library.scale
     np.testing.assert_allclose(decoded, features, atol=float(library.scale.max()) * 0.51)
+    library.close()
 
 
 def test_a_second_library_takes_the_place_of_the_first(tmp_path: Path) -> None:
@@ -90,6 +94,7 @@ def test_a_second_library_takes_the_place_of_the_first(tmp_path: Path) -> None:
     part = write_library(tmp_path / "library", items(3, "new"), keys[:3], features[:3], with_scann=False)
     library = Library.open(tmp_path / "library", part)
     assert [record.caption for record in library.records(range(3))] == ["new 0", "new 1", "new 2"]
+    library.close()
     assert [path.name for path in tmp_path.iterdir()] == ["library"]
     assert not (tmp_path / "library" / "scann").exists()
 
@@ -216,7 +221,8 @@ def test_a_killed_writer_leaves_a_whole_library(tmp_path: Path) -> None:
     expected = {}
     for word, seed in (("even", 0), ("odd", 1)):
         part = write_library(tmp_path / word, items(300, word), *arrays(300, seed=seed), with_scann=False)
-        expected[word] = Library.open(tmp_path / word, part).features(range(300))
+        with contextlib.closing(Library.open(tmp_path / word, part)) as library:
+            expected[word] = library.features(range(300))
     delays = random.Random(0)
     for _ in range(4):
         with run_writer(folder) as process:
@@ -241,7 +247,8 @@ def test_a_full_disk_leaves_the_old_library(tmp_path: Path, limit: int) -> None:
     with run_writer(folder, limit=limit) as process:
         assert process.stdout is not None
         assert process.stdout.read().startswith(f"refused: {folder}: cannot be written (")
-    assert Library.open(folder, part).records([0])[0].caption == "old 0"
+    with contextlib.closing(Library.open(folder, part)) as library:
+        assert library.records([0])[0].caption == "old 0"
     assert [path.name for path in tmp_path.iterdir()] == ["library"]
 
 

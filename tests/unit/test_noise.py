@@ -43,5 +43,5 @@ def test_noise_is_standard_normal() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "7", None])
 def test_what_is_no_seed_is_refused(seed: Any) -> None:
-    with pytest.raises(InvalidInputError, match="seed is .*, expected an integer of 0 or more"):
+    with pytest.raises(InvalidInputError, match=r"seed is .*, expected an integer of 0 or more"):
         noise(seed, (4,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -40,8 +41,9 @@ SEEDS = (7, 8, 9, 10)
 
 
 @pytest.fixture(scope="session")
-def pipeline(nano_bundle: Path) -> Pipeline:
-    return Pipeline.load(Bundle.load(nano_bundle), threads=1)
+def pipeline(nano_bundle: Path) -> Iterator[Pipeline]:
+    with Pipeline.load(Bundle.load(nano_bundle), threads=1) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="session")
@@ -172,16 +174,14 @@ def test_a_batch_is_its_pictures_one_by_one(pipeline: Pipeline, references: int)
 
 @settings(max_examples=15)
 @given(st.integers(0, 2**64), st.sampled_from(PROMPTS), st.integers(1, 4), st.integers(0, 6))
-def test_same_seed_same_bytes(nano_bundle: Path, seed: int, prompt: str, steps: int, references: int) -> None:
+def test_same_seed_same_bytes(
+    pipeline: Pipeline, seed: int, prompt: str, steps: int, references: int
+) -> None:
     request = DrawRequest((prompt,), (seed,), steps=steps, references=references)
-    shared = _SHARED.setdefault("pipeline", Pipeline.load(Bundle.load(nano_bundle), threads=1))
-    first, second = shared.draw(request), shared.draw(request)
+    first, second = pipeline.draw(request), pipeline.draw(request)
     assert first.latents.tobytes() == second.latents.tobytes()
     assert first.images.tobytes() == second.images.tobytes()
     assert first.references == second.references
-
-
-_SHARED: dict[str, Pipeline] = {}
 
 
 def test_noise_of_ones_own_takes_the_place_of_the_seeds(pipeline: Pipeline) -> None:

@@ -1,1 +1,1 @@
-"""Latent adversarial distillation (LADD) of the h-space adapter and the decoder's LoRA: ImageRAGTurbo, section 3."""
+"""Latent adversarial distillation (LADD) of h-space adapter and decoder LoRA (ImageRAGTurbo, section 3)."""

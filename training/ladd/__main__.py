@@ -48,14 +48,22 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training.ladd", description=__doc__)
-    parser.add_argument("--config", type=Path, required=True, help="TOML file, such as training/configs/ladd_emoji.toml")
+    parser.add_argument(
+        "--config", type=Path, required=True, help="TOML file, such as training/configs/ladd_emoji.toml"
+    )
     parser.add_argument("--family", type=Path, help="folder of the base family (default: the config's)")
     parser.add_argument(
-        "--out", type=Path, help="checkpoint to write (default: adapter.safetensors or lora_only.safetensors in the family)"
+        "--out",
+        type=Path,
+        help="checkpoint to write (default: adapter.safetensors or lora_only.safetensors in the family)",
     )
-    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the config's work_dir")
     parser.add_argument(
-        "--no-retrieval", action="store_true", help="train the LoRA alone, on the same pairs: the honest control"
+        "--resume", action="store_true", help="go on from the last checkpoint of the config's work_dir"
+    )
+    parser.add_argument(
+        "--no-retrieval",
+        action="store_true",
+        help="train the LoRA alone, on the same pairs: the honest control",
     )
     parser.add_argument("--minutes", type=float, help="take no more steps than fit into this training time")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda[:i]")

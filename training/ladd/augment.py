@@ -1,7 +1,8 @@
 """Random differentiable augmentation of latents, the same for both sides of a comparison.
 
-The perceptual distance averages over such views, as E-LatentLPIPS does (Kang et al., 2024, section 3.2): without them a
-student finds latents that the fixed features cannot tell from the teacher's. One draw a step is the ensemble.
+The perceptual distance averages over such views, as E-LatentLPIPS does (Kang et al., 2024, section 3.2):
+without them a student finds latents that the fixed features cannot tell from the teacher's. One draw a step
+is the ensemble.
 """
 
 from __future__ import annotations

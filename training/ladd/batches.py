@@ -1,4 +1,4 @@
-"""Deals the batches: which pairs, which references they get, and what is masked. All of it depends on the step alone."""
+"""Deals the batches: which pairs, which references, what is masked. All of it depends on the step alone."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from training.ladd.library import TrainingLibrary
 from training.ladd.masking import Masker
 from training.ladd.neighbours import Neighbours
 from training.ladd.pairs import Pairs
-from training.ladd.synthesize import noise_of_seeds
 
 References = Literal["right", "wrong", "none"]
 
-_TRIES = 64  # random entries looked at before one that shows a thing of the prompt is taken as a wrong reference
+_TRIES = (
+    64  # random entries looked at before one that shows a thing of the prompt is taken as a wrong reference
+)
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Batcher:
         retrieval: How many references, how often none or wrong ones.
         masking: How often names are masked.
         seed: Everything random is drawn from it.
-        retrieves: False: no references and no masking (the LoRA-only control: a masked prompt without references asks
-            for what nobody can know).
+        retrieves: False: no references and no masking (the LoRA-only control: a masked prompt without
+            references asks for what nobody can know).
     """
 
     def __init__(
@@ -93,10 +94,10 @@ class Batcher:
         return self._assemble(indices, kinds, counts, masked, random, own_weights=True)
 
     def held_out(self, indices: list[int], references: References, *, masked: bool, seed: int) -> Batch:
-        """Make a batch to measure on: K references of one kind for all, the same names masked whatever the kind.
+        """Make a batch to measure on: K references of one kind for all, the same names masked for each kind.
 
-        Wrong references show none of the prompt's things and carry the weights of the right ones: what is compared is
-        what they show, not how much they count.
+        Wrong references show none of the prompt's things and carry the weights of the right ones: what is
+        compared is what they show, not how much they count.
 
         Args:
             indices: Which pairs.
@@ -107,11 +108,15 @@ class Batcher:
         random = np.random.default_rng([self.seed, seed])
         kinds: list[References] = [references] * len(indices)
         counts = np.full(len(indices), self.retrieval.references)
-        return self._assemble(indices, kinds, counts, np.full(len(indices), masked), random, own_weights=False)
+        return self._assemble(
+            indices, kinds, counts, np.full(len(indices), masked), random, own_weights=False
+        )
 
     def _deal_references(self, random: np.random.Generator, size: int) -> tuple[list[References], np.ndarray]:
         draw, drop, wrong = random.random(size), self.retrieval.drop_share, self.retrieval.wrong_share
-        kinds: list[References] = ["none" if d < drop else "wrong" if d < drop + wrong else "right" for d in draw]
+        kinds: list[References] = [
+            "none" if d < drop else "wrong" if d < drop + wrong else "right" for d in draw
+        ]
         return kinds, random.integers(1, self.retrieval.references + 1, size)
 
     def _assemble(
@@ -147,7 +152,7 @@ class Batcher:
         return Batch(
             prompts=prompts,
             shown=tuple(self.masker.mask(prompt, own) for prompt, own in zip(prompts, words, strict=True)),
-            noise=noise_of_seeds(self.pairs.seeds[indices], tuple(self.pairs.latents.shape[1:])),
+            noise=self.pairs.noise(indices),
             target=self.pairs.latents[indices],
             rows=rows,
             weights=weights,

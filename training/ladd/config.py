@@ -40,7 +40,7 @@ class RetrievalConfig:
     candidates: int = 12
     """Neighbours kept per prompt; training chooses among the first, the rest replaces near-duplicates."""
     near_duplicate: float = 0.9
-    """A neighbour whose centred latents have at least this cosine with the target is never shown; 1 = only equal ones."""
+    """A neighbour whose centred latents have this cosine with the target, or more, is never shown."""
     reference_timestep: int = 0
     """Timestep in [0, N) at which reference features are taken. The paper: 0."""
     reference_caption: Literal["caption", "empty"] = "caption"
@@ -58,8 +58,8 @@ class MaskingConfig:
     """Made-up names, so that references are needed."""
 
     share: float = 0.5
-    """Share of the prompts with their own references in which names of things become made-up words, in the captions of
-    the references too."""
+    """Share of the prompts with their own references in which names of things become made-up words, in the
+    captions of the references too."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class LossesConfig:
     adversarial_ramp: int = 300
     """Steps over which it rises from 0: untrained heads say nothing but noise."""
     judged_share: float = 1.0
-    """Share of a batch that the perceptual and the adversarial loss look at, each at its own end; 0.5 halves their cost."""
+    """Share of a batch that the perceptual and the adversarial loss look at, each at its own end; 0.5 halves them."""
     misaligned: bool = True
     """Whether teacher latents with another prompt count as fakes."""
     head_width: int = 64
@@ -203,7 +203,9 @@ def _check_shares(config: LaddConfig) -> None:
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}; it must be in [0, 1]")
     if config.retrieval.drop_share + config.retrieval.wrong_share > 1:
-        raise ValueError("[retrieval] drop_share + wrong_share is over 1; no prompt would get its own references")
+        raise ValueError(
+            "[retrieval] drop_share + wrong_share is over 1; no prompt would get its own references"
+        )
 
 
 _TABLES = {
@@ -233,7 +235,8 @@ def read_ladd_config(path: Path) -> LaddConfig:
         path: The file; missing keys keep the defaults above.
 
     Raises:
-        ValueError: No TOML, an unknown or missing key, a value of another type or out of range; names file and key.
+        ValueError: No TOML, an unknown or missing key, a value of another type or out of range; names file
+            and key.
         FileNotFoundError: It is not there.
     """
     return parse_ladd_config(read_toml(path), path.name)

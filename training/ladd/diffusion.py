@@ -1,4 +1,4 @@
-"""The family's schedule for torch: the constants are the runtime's, so training and drawing can never disagree."""
+"""The family's schedule for torch: the constants are the runtime's, so that both always agree."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from ragturbo_runtime.sampler import Schedule
 from torch import Tensor
+
+from ragturbo_runtime.sampler import Schedule
 
 
 class Diffusion:

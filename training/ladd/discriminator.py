@@ -1,7 +1,8 @@
 """The discriminator: the frozen teacher's encoder, and small trainable heads on its features.
 
-The text enters through the teacher's own cross-attention, the noise level through its time embedding, so the heads need
-neither. Real and fake latents are compared at one noise level s, each with its own noise (Diffusion-GAN, Wang et al., 2022).
+The text enters through the teacher's own cross-attention, the noise level through its time embedding, so the
+heads need neither. Real and fake latents are compared at one noise level s, each with its own noise
+(Diffusion-GAN, Wang et al., 2022).
 """
 
 from __future__ import annotations
@@ -56,9 +57,9 @@ def tapped_channels(unet: UNet2DConditionModel) -> list[int]:
 class Head(nn.Module):
     """Real or fake, for each place of one feature map.
 
-    Spectral normalisation bounds how fast the logits change with the features (Miyato et al., 2018), so the features are
-    brought to unit scale first: the teacher's own scale varies tenfold with the noise level. Gradient penalties, which
-    would need a second backward pass, are not needed.
+    Spectral normalisation bounds how fast the logits change with the features (Miyato et al., 2018), so the
+    features are brought to unit scale first: the teacher's own scale varies tenfold with the noise level.
+    Gradient penalties, which would need a second backward pass, are not needed.
 
     Args:
         channels: C of the features.

@@ -14,7 +14,8 @@ class ExponentialMovingAverage:
 
     Args:
         parameters: What to average; always in the same order.
-        decay: In [0, 1). It rises to this value as (1 + step) / (10 + step), so that the first steps do not weigh on.
+        decay: In [0, 1). It rises to this value as (1 + step) / (10 + step), so that the first steps do not
+            weigh on.
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], *, decay: float) -> None:
@@ -55,6 +56,8 @@ class ExponentialMovingAverage:
             ValueError: They belong to other parameters.
         """
         if len(state) != len(self.means):
-            raise ValueError(f"{len(state)} averaged tensors in the checkpoint, {len(self.means)} parameters here")
+            raise ValueError(
+                f"{len(state)} averaged tensors in the checkpoint, {len(self.means)} parameters here"
+            )
         for place, mean in enumerate(self.means):
             mean.copy_(state[str(place)])

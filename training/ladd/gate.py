@@ -1,6 +1,7 @@
 """The gate of every adapter run, on held-out pairs: does it look at its references?
 
-Loss with the right references must be clearly below the loss with wrong ones, and not above the loss with none.
+Loss with the right references must be clearly below the loss with wrong ones, and not above the loss with
+none.
 """
 
 from __future__ import annotations
@@ -84,14 +85,23 @@ def measure_gate(
     }
     whole = losses["all"]
     return Gate(
-        {prompts: {kind: float(values.mean()) for kind, values in row.items()} for prompts, row in losses.items()},
+        {
+            prompts: {kind: float(values.mean()) for kind, values in row.items()}
+            for prompts, row in losses.items()
+        },
         _mean_and_error(whole["right"] - whole["wrong"]),
         _mean_and_error(whole["right"] - whole["none"]),
     )
 
 
 def _losses(
-    batcher: Batcher, draw: Callable[[Batch], Tensor], kind: References, *, masked: bool, beta: float, batch: int
+    batcher: Batcher,
+    draw: Callable[[Batch], Tensor],
+    kind: References,
+    *,
+    masked: bool,
+    beta: float,
+    batch: int,
 ) -> Tensor:
     """(N,) float32, one loss a pair."""
     parts = []
@@ -100,7 +110,9 @@ def _losses(
         # The same seed for each kind: the same names are masked.
         dealt = batcher.held_out(indices, kind, masked=masked, seed=first)
         drawn = draw(dealt).cpu()
-        parts.append(functional.smooth_l1_loss(drawn, dealt.target, beta=beta, reduction="none").mean(dim=(1, 2, 3)))
+        parts.append(
+            functional.smooth_l1_loss(drawn, dealt.target, beta=beta, reduction="none").mean(dim=(1, 2, 3))
+        )
     return torch.cat(parts)
 
 

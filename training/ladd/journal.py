@@ -27,7 +27,7 @@ class Journal:
         self._count = 0
         kept = [line for line in self._lines() if line.get("step", 0) <= step] if step else []
         self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)  # type: ignore[no-untyped-call]
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def add(self, metrics: dict[str, float]) -> None:
         """Take in the metrics of one step."""
@@ -49,7 +49,7 @@ class Journal:
         self._count = 0
         self.write({"step": step, **means})
         for name, value in means.items():
-            self._board.add_scalar(name, value, step)  # type: ignore[no-untyped-call]
+            self._board.add_scalar(name, value, step)
         return means
 
     def write(self, record: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ class Journal:
 
     def close(self) -> None:
         """Flush TensorBoard's file."""
-        self._board.close()  # type: ignore[no-untyped-call]
+        self._board.close()
 
     def _lines(self) -> list[dict[str, Any]]:
         if not self.path.exists():

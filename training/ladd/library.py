@@ -1,4 +1,4 @@
-"""The reference library as training sees it: captions, latents, retrieval keys, and what each entry shows in h-space."""
+"""The reference library as training sees it: captions, latents, retrieval keys, features in h-space."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from ragturbo_runtime.features import encode_int8, scale_of
 from torch import Tensor
 
+from ragturbo_runtime.features import encode_int8, scale_of
 from training.models.split_unet import encode
 
 if TYPE_CHECKING:
@@ -43,10 +43,11 @@ def encode_pictures(vae: AutoencoderKL, pixels: Tensor, *, batch: int = 64) -> T
         batch: Pictures at a time.
 
     Returns:
-        (N, c, h, w) float32 on the CPU: the posterior's mode (never a sample: a cache must be reproducible), scaled.
+        (N, c, h, w) float32 on the CPU: the posterior's mode (never a sample: a cache must be reproducible),
+        scaled.
     """
     device = next(vae.parameters()).device
-    parts = [vae.encode(some.to(device)).latent_dist.mode().cpu() for some in pixels.split(batch)]
+    parts = [vae.encode(some.to(device)).latent_dist.mode().cpu() for some in torch.split(pixels, batch)]
     return torch.cat(parts) * float(vae.config.scaling_factor)
 
 
@@ -57,7 +58,8 @@ def encode_keys(text: TextTower, texts: Sequence[str], *, batch: int = 256) -> T
     Args:
         text: The family's text tower.
         texts: N strings.
-        batch: Strings at a time; they are cut to the longest of their batch (attention is causal: padding has no say).
+        batch: Strings at a time; they are cut to the longest of their batch (attention is causal: padding has
+            no say).
 
     Returns:
         (N, E) float32 on the CPU, of length 1.
@@ -72,7 +74,9 @@ def encode_keys(text: TextTower, texts: Sequence[str], *, batch: int = 256) -> T
 
 
 @torch.no_grad()
-def bottleneck_tokens(unet: UNet2DConditionModel, latents: Tensor, prompt_embeds: Tensor, timestep: int) -> Tensor:
+def bottleneck_tokens(
+    unet: UNet2DConditionModel, latents: Tensor, prompt_embeds: Tensor, timestep: int
+) -> Tensor:
     """What clean latents show in h-space: the base encoder's bottleneck, as tokens.
 
     Args:
@@ -97,7 +101,8 @@ class ReferenceFeatures:
         text: The family's text tower.
         library: The entries.
         timestep: In [0, N), at which features are taken.
-        caption: "caption": with each entry's caption; "empty": with the empty prompt (then none is ever fresh).
+        caption: "caption": with each entry's caption; "empty": with the empty prompt (then none is ever
+            fresh).
         codec: "int8" stores and rounds as the runtime does; "float32" does not round.
         bf16: Compute fresh features under bfloat16 autocast; the stored ones are float32's.
         batch: Entries at a time.
@@ -117,10 +122,13 @@ class ReferenceFeatures:
     ) -> None:
         self.unet, self.text, self.library = unet, text, library
         self.timestep, self.caption, self.bf16 = timestep, caption, bf16
-        rows = torch.arange(len(library)).split(batch)
+        rows = torch.split(torch.arange(len(library)), batch)
         # What is kept is computed as the exported encoder computes it: in float32.
         whole = torch.cat(
-            [self._compute(some, [library.captions[row] for row in some.tolist()], bf16=False).cpu() for some in rows]
+            [
+                self._compute(some, [library.captions[row] for row in some.tolist()], bf16=False).cpu()
+                for some in rows
+            ]
         )
         self.codec = codec
         self.scale = scale_of(whole.numpy())  # (C,) float32

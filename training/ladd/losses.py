@@ -1,4 +1,4 @@
-"""The losses of ImageRAGTurbo, section 3.4: hinge in the discriminator's logits, smooth-L1, perceptual distance.
+"""The losses of ImageRAGTurbo, section 3.4: hinge, smooth-L1, perceptual distance.
 
 All take float32 and return a scalar float32.
 """
@@ -12,7 +12,9 @@ import torch.nn.functional as functional
 from torch import Tensor
 
 
-def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], misaligned: Sequence[Tensor]) -> Tensor:
+def discriminator_loss(
+    real: Sequence[Tensor], fake: Sequence[Tensor], misaligned: Sequence[Tensor]
+) -> Tensor:
     """Hinge loss of the heads (Lim and Ye, 2017), with misaligned prompts as a second kind of fake (Reed et al., 2016).
 
     mean over heads of  E[relu(1 - D(real))] + (E[relu(1 + D(fake))] + E[relu(1 + D(misaligned))]) / 2;
@@ -33,7 +35,7 @@ def discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor], misaligne
 
 
 def generator_loss(fake: Sequence[Tensor]) -> Tensor:
-    """-E[D(fake)], mean over heads (the paper sums over them; the mean keeps the weight free of their number).
+    """-E[D(fake)], mean over heads (the paper sums; the mean keeps the weight free of their number).
 
     Args:
         fake: Per head, logits for the student's latents.
@@ -53,7 +55,7 @@ def smooth_l1(denoised: Tensor, target: Tensor, *, beta: float = 1.0) -> Tensor:
 
 
 def perceptual_distance(features: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-    """LPIPS without learnt weights (Zhang et al., 2018, equation 1): unit channels, squared difference, spatial mean.
+    """LPIPS without learnt weights (Zhang et al., 2018, equation 1): unit channels, squared difference, mean.
 
     Args:
         features: Per layer, (B, C_l, H_l, W_l) float.

@@ -1,8 +1,8 @@
 """Masked prompts: the name of a thing becomes a made-up word, so that only a reference can tell what to draw.
 
-If the prompt alone determines the teacher's picture, an adapter learns to ignore its references. So in a share of the
-prompts, and in the captions of their references, an object's name is replaced by a word that nobody knows, while the
-target stays what the teacher draws for the true prompt from the same noise.
+If the prompt alone determines the teacher's picture, an adapter learns to ignore its references. So in a
+share of the prompts, and in the captions of their references, an object's name is replaced by a word that
+nobody knows, while the target stays what the teacher draws for the true prompt from the same noise.
 """
 
 from __future__ import annotations
@@ -12,7 +12,32 @@ from collections.abc import Mapping
 
 import numpy as np
 
-_ONSETS = ("b", "bl", "br", "d", "dr", "f", "fl", "g", "gl", "k", "kr", "l", "m", "n", "p", "pl", "r", "sk", "sn", "t", "tr", "v", "w", "z")
+_ONSETS = (
+    "b",
+    "bl",
+    "br",
+    "d",
+    "dr",
+    "f",
+    "fl",
+    "g",
+    "gl",
+    "k",
+    "kr",
+    "l",
+    "m",
+    "n",
+    "p",
+    "pl",
+    "r",
+    "sk",
+    "sn",
+    "t",
+    "tr",
+    "v",
+    "w",
+    "z",
+)
 _VOWELS = ("a", "e", "i", "o", "u", "oo", "ee")
 _CODAS = ("b", "ck", "d", "g", "l", "m", "n", "p", "rt", "st", "t", "x", "zz")
 
@@ -43,7 +68,8 @@ class Masker:
     def __init__(self, plurals: Mapping[str, str]) -> None:
         if not plurals:
             raise ValueError("there is no name to mask; give the family's concepts with their plurals")
-        # A plural that looks like the singular ("sheep") is found as the singular: the count word stays before it.
+        # A plural that looks like the singular ("sheep") is found as the singular: the count word stays
+        # before it.
         self._names = {plural.lower(): (name, True) for name, plural in plurals.items()}
         self._names |= {name.lower(): (name, False) for name in plurals}
         longest_first = sorted(self._names, key=len, reverse=True)  # "teddy bear" before "bear"

@@ -1,7 +1,8 @@
 """The pairs' neighbours in the library, found ahead of training by the rule that the runtime draws with.
 
-One query for the whole prompt and one per object phrase; the finds are dealt out in turn. What training adds: a library
-entry that all but equals the target is never shown, or the student would learn to copy instead of to look.
+One query for the whole prompt and one per object phrase; the finds are dealt out in turn. What training adds:
+a library entry that all but equals the target is never shown, or the student would learn to copy instead of
+to look.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 from numpy.typing import NDArray
+from torch import Tensor
+
 from ragturbo_runtime.index import ExactIndex
 from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.reference_weights import reference_weights
 from ragturbo_runtime.retriever import Calibration, round_robin
-from torch import Tensor
-
 from training.ladd.library import TrainingLibrary, encode_keys
 
 if TYPE_CHECKING:
     from training.family.text_tower import TextTower
     from training.ladd.pairs import Pairs
 
+SMALLEST_WIDTH = 1e-3
+"""A calibration narrower than this weighs rounding errors."""
 _CHUNK = 1024  # pairs compared with the library at a time
 
 
@@ -86,7 +89,8 @@ def find_neighbours(
         candidates: M, references kept per pair.
         near_duplicate: Entries of at least this cosine with the target (`picture_cosines`) are left out.
         calibration: Taken over, for held-out pairs; None = measured on these.
-        percentiles: For measuring: of the cosines with random entries (lambda 0) and with first hits (lambda 1).
+        percentiles: For measuring: of the cosines with random entries (lambda 0) and with first hits (lambda
+            1).
 
     Raises:
         ValueError: The library is empty, or the measured calibration has no width.
@@ -109,12 +113,14 @@ def find_neighbours(
             rows[first + offset, :count] = torch.from_numpy(dealt[real][:count])
             cosines[first + offset, :count] = torch.from_numpy(similarities[real][:count])
     prompt_keys = queries.keys[[queries.place[prompt] for prompt in pairs.prompts]]
-    measured = calibration or measure_calibration(queries.keys, library.keys, queries.cosines[:, 0], percentiles)
+    measured = calibration or measure_calibration(
+        queries.keys, library.keys, queries.cosines[:, 0], percentiles
+    )
     return Neighbours(rows, cosines, prompt_keys, measured)
 
 
 def picture_cosines(targets: Tensor, references: Tensor) -> Tensor:
-    """Compare pictures by their latents, each channel less its mean: two pictures on one ground are not alike yet.
+    """Compare pictures by their latents, each channel less its mean: the same ground alone makes nobody alike.
 
     Args:
         targets: (P, c, h, w) float32.
@@ -131,12 +137,15 @@ def picture_cosines(targets: Tensor, references: Tensor) -> Tensor:
 
 
 def measure_calibration(
-    query_keys: Tensor, library_keys: Tensor, first_hits: NDArray[np.float32], percentiles: tuple[float, float]
+    query_keys: Tensor,
+    library_keys: Tensor,
+    first_hits: NDArray[np.float32],
+    percentiles: tuple[float, float],
 ) -> Calibration:
     """Measure which cosine means "has nothing to do with it" and which means "this is it".
 
-    The cosines of a text tower bunch in a narrow band (research: 0.91 to 0.93), so the paper's lambda = cosine would
-    weigh all references alike.
+    The cosines of a text tower bunch in a narrow band (research: 0.91 to 0.93), so the paper's lambda =
+    cosine would weigh all references alike.
 
     Args:
         query_keys: (Q, E) float32.
@@ -148,8 +157,11 @@ def measure_calibration(
         ValueError: low is not below high: the keys do not tell captions apart.
     """
     some = query_keys[:: max(1, len(query_keys) // 512)] @ library_keys[:: max(1, len(library_keys) // 512)].T
-    low, high = float(np.percentile(some.numpy(), percentiles[0])), float(np.percentile(first_hits, percentiles[1]))
-    if not low < high:
+    low, high = (
+        float(np.percentile(some.numpy(), percentiles[0])),
+        float(np.percentile(first_hits, percentiles[1])),
+    )
+    if high - low < SMALLEST_WIDTH:
         raise ValueError(
             f"random captions have a cosine of {low:.4f}, first hits of {high:.4f}: the text tower's keys do not tell "
             "captions apart; train the text tower longer, or set [retrieval] low_percentile lower"

@@ -1,8 +1,9 @@
-"""Teacher-made pairs on disk: (prompt, noise as an integer seed, the teacher's latents), in WebDataset tar shards.
+"""Teacher-made pairs on disk: (prompt, noise as a seed, the teacher's latents), in WebDataset tar shards.
 
-A shard `pairs-000003.tar` holds, for each sample, `<key>.json` with the prompt and the seed and `<key>.latents.npy` with
-the latents in float16. The noise is not stored: `ragturbo_runtime.noise` makes it again from the seed, bit for bit.
-`pairs.json` beside the shards says what they were made with, so that pairs of another teacher are never mixed in.
+A shard `pairs-000003.tar` holds, for each sample, `<key>.json` with the prompt and the seed and
+`<key>.latents.npy` with the latents in float16. The noise is not stored: `ragturbo_runtime.noise` makes it
+again from the seed, bit for bit. `pairs.json` beside the shards says what they were made with, so that pairs
+of another teacher are never mixed in.
 """
 
 from __future__ import annotations
@@ -20,12 +21,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ragturbo_runtime.noise import batch_noise
 from training.atomic import save_atomically
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 RECIPE_FILE = "pairs.json"
+
+
+def noise_of_seeds(seeds: Sequence[int] | Tensor, latent_shape: tuple[int, int, int]) -> Tensor:
+    """Draw the noise that each seed stands for, as the runtime draws it.
+
+    Args:
+        seeds: One integer a picture.
+        latent_shape: (c, h, w).
+
+    Returns:
+        (B, c, h, w) float32, N(0, 1).
+    """
+    return torch.from_numpy(batch_noise([int(seed) for seed in seeds], latent_shape))
 
 
 @dataclass(frozen=True)
@@ -43,12 +58,18 @@ class Pairs:
         """Refuse rows that do not belong together."""
         if not len(self.prompts) == len(self.seeds) == len(self.latents):
             raise ValueError(
-                f"{len(self.prompts)} prompts, {len(self.seeds)} seeds and {len(self.latents)} latents; one of each a pair"
+                f"{len(self.prompts)} prompts, {len(self.seeds)} seeds and {len(self.latents)} latents; "
+                "a pair has one of each"
             )
 
     def __len__(self) -> int:
         """Count the pairs."""
         return len(self.prompts)
+
+    def noise(self, indices: Sequence[int]) -> Tensor:
+        """Draw the noise of some pairs: (len(indices), c, h, w) float32, N(0, 1)."""
+        _, channels, height, width = self.latents.shape
+        return noise_of_seeds(self.seeds[list(indices)], (channels, height, width))
 
 
 @dataclass(frozen=True)
@@ -74,7 +95,9 @@ class PairRecipe:
 
 
 class PairShards:
-    """A folder of numbered shards, all of one recipe. Shard n holds the pairs n*shard_size up to (n+1)*shard_size.
+    """A folder of numbered shards, all of one recipe.
+
+    Shard n holds the pairs from n * shard_size up to (n + 1) * shard_size.
 
     Args:
         directory: The folder; made if it is missing.
@@ -117,9 +140,13 @@ class PairShards:
         if not 0 < len(pairs) <= self.recipe.shard_size:
             raise ValueError(f"{len(pairs)} pairs for a shard of 1 to {self.recipe.shard_size}")
         if tuple(pairs.latents.shape[1:]) != tuple(self.recipe.latent_shape):
-            raise ValueError(f"latents {tuple(pairs.latents.shape[1:])}, the recipe says {self.recipe.latent_shape}")
+            raise ValueError(
+                f"latents {tuple(pairs.latents.shape[1:])}, the recipe says {self.recipe.latent_shape}"
+            )
         if not torch.isfinite(pairs.latents).all():
-            raise ValueError(f"shard {index}: the teacher's latents hold NaN or infinity; is the teacher trained?")
+            raise ValueError(
+                f"shard {index}: the teacher's latents hold NaN or infinity; is the teacher trained?"
+            )
         first = index * self.recipe.shard_size
         save_atomically(self.shard_path(index), lambda beside: _write_tar(beside, first, pairs))
 
@@ -127,7 +154,8 @@ class PairShards:
         """Read one shard.
 
         Raises:
-            ValueError: The shard is missing, empty, cut off or holds something else; says how to make it again.
+            ValueError: The shard is missing, empty, cut off or holds something else; says how to make it
+                again.
         """
         path = self.shard_path(index)
         try:
@@ -139,7 +167,8 @@ class PairShards:
             ) from error
         if tuple(pairs.latents.shape[1:]) != tuple(self.recipe.latent_shape):
             raise ValueError(
-                f"{path}: latents {tuple(pairs.latents.shape[1:])}, the recipe says {self.recipe.latent_shape}; delete it"
+                f"{path}: latents {tuple(pairs.latents.shape[1:])}, the recipe says {self.recipe.latent_shape}; "
+                "delete it"
             )
         return pairs
 
@@ -163,7 +192,9 @@ class PairShards:
             parts.append(self.read(index))
         have = sum(map(len, parts))
         if have == 0 or (count is not None and have < count):
-            raise ValueError(f"{self.directory} holds {have} pairs, {count or 'at least 1'} are needed; make them first")
+            raise ValueError(
+                f"{self.directory} holds {have} pairs, {count or 'at least 1'} are needed; make them first"
+            )
         whole = _join(parts)
         return Pairs(whole.prompts[:count], whole.seeds[:count], whole.latents[:count])
 
@@ -175,7 +206,7 @@ class PairShards:
         *,
         on_progress: Callable[[int], None] = lambda pairs: None,
     ) -> None:
-        """Make the shards that are missing, so that there are `count` pairs. Stop it at any time and call it again.
+        """Make the shards that are missing, so that there are `count` pairs. It can be stopped and called again.
 
         Args:
             count: Pairs wanted; rounded up to whole shards.
@@ -191,7 +222,9 @@ class PairShards:
                 continue
             rows = range(index * size, (index + 1) * size)
             parts = []
-            for part in sample([prompt_of(row) for row in rows], [self.recipe.first_seed + row for row in rows]):
+            for part in sample(
+                [prompt_of(row) for row in rows], [self.recipe.first_seed + row for row in rows]
+            ):
                 parts.append(part)
                 on_progress(len(part))
             self.write(index, _join(parts))
@@ -209,13 +242,17 @@ def _check_same_recipe(path: Path, expected: dict[str, Any]) -> None:
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); delete the folder to make the pairs anew") from error
+        raise ValueError(
+            f"{path}: cannot be read ({error}); delete the folder to make the pairs anew"
+        ) from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}: a JSON object is expected; delete the folder to make the pairs anew")
     differing = [key for key in sorted({*found, *expected}) if found.get(key) != expected.get(key)]
     if differing:
         lines = ", ".join(f"{key}: {found.get(key)!r} there, {expected.get(key)!r} here" for key in differing)
-        raise ValueError(f"{path.parent} holds pairs of another recipe ({lines}); use another folder, or delete this one")
+        raise ValueError(
+            f"{path.parent} holds pairs of another recipe ({lines}); use another folder, or delete this one"
+        )
 
 
 def _write_tar(path: Path, first: int, pairs: Pairs) -> None:
@@ -250,7 +287,9 @@ def _read_tar(path: Path) -> Pairs:
             elif kind == "latents.npy":
                 arrays[key] = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32)
     if not records or sorted(records) != sorted(arrays):
-        raise ValueError(f"{len(records)} records and {len(arrays)} latents, one of each per pair is expected")
+        raise ValueError(
+            f"{len(records)} records and {len(arrays)} latents, one of each per pair is expected"
+        )
     keys = sorted(records)
     return Pairs(
         tuple(str(records[key]["prompt"]) for key in keys),

@@ -39,7 +39,8 @@ def train(
     Args:
         config_path: A TOML file, see `training.ladd.config`.
         family: The base's folder; None = the config's.
-        out: The file to write; None = `adapter.safetensors` or `lora_only.safetensors` in the family's folder.
+        out: The file to write; None = `adapter.safetensors` or `lora_only.safetensors` in the family's
+            folder.
         resume: Go on from the last checkpoint of the config's work_dir.
         retrieves: False: the LoRA-only control.
         minutes: Take no more steps than fit into this training time.
@@ -49,7 +50,8 @@ def train(
         The file that was written, and the gate. The file is written even if the gate is not passed.
 
     Raises:
-        ValueError: The config, the family or the work folder cannot be used, or there is a run and `resume` is not set.
+        ValueError: The config, the family or the work folder cannot be used, or there is a run and `resume`
+            is not set.
         OSError: A file is missing or cannot be written.
         NonFiniteLossError: A loss or gradient is not finite.
     """
@@ -59,7 +61,9 @@ def train(
     folder = Path(config.work_dir) / ("adapter" if retrieves else "lora_only")
     out = out or family / ("adapter.safetensors" if retrieves else "lora_only.safetensors")
     if (folder / STATE_FILE).exists() and not resume:
-        raise ValueError(f"{folder} holds a run already; go on with --resume, or delete the folder to start anew")
+        raise ValueError(
+            f"{folder} holds a run already; go on with --resume, or delete the folder to start anew"
+        )
     if minutes is not None and minutes <= 0:
         raise ValueError(f"--minutes is {minutes}; it must be more than 0")
     place = _device(device)
@@ -112,8 +116,12 @@ def _device(name: str) -> torch.device:
 
 def _log_shares(parts: Parts) -> None:
     trained = sum(parameter.numel() for parameter in parts.student.parameters())
-    base = sum(parameter.numel() for parameter in parts.student.unet.parameters() if not parameter.requires_grad)
-    logger.info("trained: %s parameters, %.2f %% of the U-Net's %s", f"{trained:,}", 100 * trained / base, f"{base:,}")
+    base = sum(
+        parameter.numel() for parameter in parts.student.unet.parameters() if not parameter.requires_grad
+    )
+    logger.info(
+        "trained: %s parameters, %.2f %% of the U-Net's %s", f"{trained:,}", 100 * trained / base, f"{base:,}"
+    )
 
 
 def _record(folder: Path, gate: Gate, step: int) -> None:

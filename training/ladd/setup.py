@@ -112,7 +112,9 @@ def encode_library(family: Family, world: World) -> TrainingLibrary:
     """Draw and encode the family's library: the scenes that its bundle will hold."""
     entries = scenes(world, "library", int(family.settings["config"]["library"]["count"]))
     parts = [
-        encode_pictures(family.vae, torch.from_numpy(draw_batch(entries[first : first + 256], family.resolution)))
+        encode_pictures(
+            family.vae, torch.from_numpy(draw_batch(entries[first : first + 256], family.resolution))
+        )
         for first in tqdm(range(0, len(entries), 256), desc="library", unit="batch")
     ]
     captions = tuple(entry.caption for entry in entries)
@@ -125,7 +127,8 @@ def make_pairs(
     """Let the teacher draw the pairs that are missing.
 
     Returns:
-        The training pairs and the held-out ones: other scenes, captions that training never sees, other noise.
+        The training pairs and the held-out ones: other scenes, captions that training never sees, other
+        noise.
     """
     count, held_out = config.pairs.count, config.pairs.held_out
     captions = [scene(world, "train", index).caption for index in range(count + 4 * held_out)]
@@ -158,7 +161,14 @@ def new_student(config: LaddConfig, family: Family, *, retrieves: bool) -> Stude
 
 
 def _fill(
-    config: LaddConfig, family: Family, teacher: torch.nn.Module, folder: Path, captions: list[str], first_seed: int, *, bf16: bool
+    config: LaddConfig,
+    family: Family,
+    teacher: torch.nn.Module,
+    folder: Path,
+    captions: list[str],
+    first_seed: int,
+    *,
+    bf16: bool,
 ) -> Pairs:
     unet = family.unet.config
     side = int(unet.sample_size)

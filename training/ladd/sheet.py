@@ -30,7 +30,7 @@ def draw_sheet(
     *,
     rows: int,
 ) -> None:
-    """Draw a sheet and, beside it, a text file with its prompts. The upper half is plain, the lower half masked.
+    """Draw a sheet and, beside it, a text file with its prompts. The lower half is masked.
 
     Args:
         path: A PNG file.
@@ -48,10 +48,13 @@ def draw_sheet(
         if not indices:
             continue
         kinds: dict[References, Batch] = {
-            kind: batcher.held_out(list(indices), kind, masked=masked, seed=0) for kind in ("right", "wrong", "none")
+            kind: batcher.held_out(list(indices), kind, masked=masked, seed=0)
+            for kind in ("right", "wrong", "none")
         }
         right = kinds["right"]
-        shown = [batcher.library.latents[right.rows[:, min(number, right.rows.shape[1] - 1)]] for number in (0, 1)]
+        shown = [
+            batcher.library.latents[right.rows[:, min(number, right.rows.shape[1] - 1)]] for number in (0, 1)
+        ]
         drawn = [draw_base(kinds["none"]).cpu(), draw(right).cpu(), draw(kinds["wrong"]).cpu()]
         for column, latents in zip(columns, [*drawn, right.target, *shown], strict=True):
             column.append(latents)
@@ -65,13 +68,15 @@ def draw_sheet(
 def _decode(vae: AutoencoderKL, latents: Tensor) -> Tensor:
     device = next(vae.parameters()).device
     scaled = latents.to(device) / float(vae.config.scaling_factor)
-    return torch.cat([vae.decode(some).sample.cpu() for some in scaled.split(32)])
+    return torch.cat([vae.decode(some).sample.cpu() for some in torch.split(scaled, 32)])
 
 
 def _describe(batch: Batch, captions: tuple[str, ...]) -> list[str]:
     lines = []
     for place, (prompt, shown) in enumerate(zip(batch.prompts, batch.shown, strict=True)):
         lines.append(shown if shown == prompt else f"{shown}   [{prompt}]")
-        for number, (row, weight) in enumerate(zip(batch.rows[place].tolist(), batch.weights[place].tolist(), strict=True)):
+        for number, (row, weight) in enumerate(
+            zip(batch.rows[place].tolist(), batch.weights[place].tolist(), strict=True)
+        ):
             lines.append(f"    {weight:.2f}  {batch.changed.get((place, number), captions[row])}")
     return lines

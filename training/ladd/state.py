@@ -1,7 +1,7 @@
-"""A run's state on the disk: everything that the next step depends on, in one file that is whole or not there.
+"""A run's state on the disk: all that the next step depends on, in one file that is whole or not there.
 
-Nothing random is kept between steps (each draws from the run's seed and its own number), so a run that was stopped and
-resumed ends with the weights of one that was not.
+Nothing random is kept between steps (each draws from the run's seed and its own number), so a run that was
+stopped and resumed ends with the weights of one that was not.
 """
 
 from __future__ import annotations
@@ -32,9 +32,13 @@ class RunState:
         retrieval: Whether the run trains an adapter.
     """
 
-    def __init__(self, folder: Path, config: LaddConfig, base_hashes: dict[str, str], *, retrieval: bool) -> None:
+    def __init__(
+        self, folder: Path, config: LaddConfig, base_hashes: dict[str, str], *, retrieval: bool
+    ) -> None:
         self.path = folder / STATE_FILE
-        fixed = {key: value for key, value in asdict(config).items() if key not in ("run", "family", "work_dir")}
+        fixed = {
+            key: value for key, value in asdict(config).items() if key not in ("run", "family", "work_dir")
+        }
         self.identity: dict[str, Any] = {**fixed, "base": base_hashes, "retrieval": retrieval}
 
     def save(
@@ -108,9 +112,13 @@ class RunState:
         try:
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch raises anything from EOFError to its own pickle errors
-            raise ValueError(f"{self.path}: cannot be read ({error}); delete it to start the run anew") from error
+            raise ValueError(
+                f"{self.path}: cannot be read ({error}); delete it to start the run anew"
+            ) from error
         if not isinstance(state, dict) or state.get("format_version") != FORMAT_VERSION:
-            raise ValueError(f"{self.path}: not a run's state of format {FORMAT_VERSION}; delete it to start anew")
+            raise ValueError(
+                f"{self.path}: not a run's state of format {FORMAT_VERSION}; delete it to start anew"
+            )
         return state
 
     def _check_identity(self, found: dict[str, Any]) -> None:
@@ -125,7 +133,9 @@ class RunState:
 
 def _fill(trained: list[nn.Parameter], saved: list[Tensor]) -> None:
     if [tuple(one.shape) for one in trained] != [tuple(other.shape) for other in saved]:
-        raise ValueError(f"{len(saved)} trained tensors in the state do not fit the {len(trained)} of this student")
+        raise ValueError(
+            f"{len(saved)} trained tensors in the state do not fit the {len(trained)} of this student"
+        )
     with torch.no_grad():
         for parameter, value in zip(trained, saved, strict=True):
             parameter.copy_(value)

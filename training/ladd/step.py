@@ -1,7 +1,8 @@
-"""One optimisation step of LADD: student, then discriminator heads (ImageRAGTurbo, section 3.4; Sauer et al., 2024).
+"""One optimisation step of LADD: student, then heads (ImageRAGTurbo, section 3.4; Sauer et al., 2024).
 
-What is frozen is computed once: h and skips of the pair's noise, the teacher's features of the targets, and the features
-of the student's latents, which the student's phase needs with a gradient and the heads' phase reuses without one.
+What is frozen is computed once: h and skips of the pair's noise, the teacher's features of the targets, and
+the features of the student's latents, which the student's phase needs with a gradient and the heads' phase
+reuses without one.
 """
 
 from __future__ import annotations
@@ -58,7 +59,13 @@ class Judge:
         *,
         bf16: bool,
     ) -> None:
-        self.teacher, self.heads, self.diffusion, self.losses, self.bf16 = teacher, heads, diffusion, losses, bf16
+        self.teacher, self.heads, self.diffusion, self.losses, self.bf16 = (
+            teacher,
+            heads,
+            diffusion,
+            losses,
+            bf16,
+        )
         self.views = AugmentSettings()
 
     def judge(
@@ -73,8 +80,8 @@ class Judge:
     ) -> Judged:
         """Compute every loss of the student and its gradient with respect to the denoised latents.
 
-        The gradients are taken one by one, at no extra cost: each loss has its own graph through the teacher, and all of
-        them meet in the denoised latents, from where one backward pass goes into the student.
+        The gradients are taken one by one, at no extra cost: each loss has its own graph through the teacher,
+        and all of them meet in the denoised latents, from where one backward pass goes into the student.
 
         Args:
             denoised: (B, c, h, w) float32, the student's latents.
@@ -130,7 +137,9 @@ class Judge:
         others = prompt_embeds.roll(1, dims=0)
         with torch.no_grad():
             real = self._features(target, prompt_embeds, judged.timestep, generator)
-            wrong = self._features(target, others, judged.timestep, generator) if self.losses.misaligned else None
+            wrong = (
+                self._features(target, others, judged.timestep, generator) if self.losses.misaligned else None
+            )
         logits = {"real": self.heads(real), "fake": self.heads(judged.fake)}
         logits["misaligned"] = self.heads(wrong) if wrong is not None else []
         loss = discriminator_loss(logits["real"], logits["fake"], logits["misaligned"])

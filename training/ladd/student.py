@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the frozen encoder makes of noise and prompt. No gradient flows into it, so it is computed once a step."""
+    """What the frozen encoder makes of noise and prompt; no gradient flows into it: once a step is enough."""
 
     sample: Tensor
     """(B, c, h, w) float32, what the U-Net saw."""

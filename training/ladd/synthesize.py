@@ -1,12 +1,13 @@
 """Let the frozen teacher draw: (prompt, noise) -> latents, by a deterministic few-step sampler.
 
-DPM-Solver++ (2M), Lu et al., 2022, Algorithm 2, as diffusers implements it. It solves the probability-flow ODE, so the
-same noise always ends in the same latents: only then does a pair of noise and latents mean something to a student.
+DPM-Solver++ (2M), Lu et al., 2022, Algorithm 2, as diffusers implements it. It solves the probability-flow
+ODE, so the same noise always ends in the same latents: only then does a pair of noise and latents mean
+something to a student.
 
-Zero terminal SNR (Lin et al., 2023): the solver works in log-SNR, which is -infinity there. diffusers sets the last
-alpha_bar to 2^-24 (log-SNR -8.3) instead of 0, which changes the starting sample by 2.4e-4 of itself, and the first step,
-of order one (DDIM), is exact for it; the second-order correction of the next step shrinks with the length of the first.
-A test compares the result with the closed solution for a Gaussian.
+Zero terminal SNR (Lin et al., 2023): the solver works in log-SNR, which is -infinity there. diffusers sets
+the last alpha_bar to 2^-24 (log-SNR -8.3) instead of 0, which changes the starting sample by 2.4e-4 of
+itself, and the first step, of order one (DDIM), is exact for it; the second-order correction of the next step
+shrinks with the length of the first. A test compares the result with the closed solution for a Gaussian.
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
-from ragturbo_runtime.noise import batch_noise
 from torch import Tensor
 
-from training.ladd.pairs import PairRecipe, Pairs, PairShards
+from training.ladd.pairs import PairRecipe, Pairs, PairShards, noise_of_seeds
 
 if TYPE_CHECKING:
     from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
@@ -63,19 +63,6 @@ def solver_for(
     return solver
 
 
-def noise_of_seeds(seeds: Sequence[int] | Tensor, latent_shape: tuple[int, int, int]) -> Tensor:
-    """Draw the noise that each seed stands for, as the runtime draws it.
-
-    Args:
-        seeds: One integer a picture.
-        latent_shape: (c, h, w).
-
-    Returns:
-        (B, c, h, w) float32, N(0, 1).
-    """
-    return torch.from_numpy(batch_noise([int(seed) for seed in seeds], latent_shape))
-
-
 @torch.no_grad()
 def synthesize_pairs(
     teacher: UNet2DConditionModel,
@@ -99,10 +86,12 @@ def synthesize_pairs(
         prompts: What to draw.
         seeds: As many integers: the noise.
         steps: Sampling steps, 1 or more.
-        guidance_scale: Classifier-free guidance (Ho and Salimans, 2022): uncond + scale * (cond - uncond). 1 = none.
+        guidance_scale: Classifier-free guidance (Ho and Salimans, 2022): uncond + scale * (cond - uncond). 1
+            = none.
         latent_shape: (c, h, w) of the latents.
         batch: Pairs at a time; guidance doubles what the U-Net sees.
-        bf16: Run the U-Net under bfloat16 autocast (2 to 4 times faster on CPUs that have it); the solver stays float32.
+        bf16: Run the U-Net under bfloat16 autocast (2 to 4 times faster on CPUs that have it); the solver
+            stays float32.
 
     Yields:
         Batches in the order of `prompts`; latents float32 on the CPU.
@@ -117,7 +106,9 @@ def synthesize_pairs(
     for first in range(0, len(prompts), batch):
         some, their_seeds = list(prompts[first : first + batch]), list(seeds[first : first + batch])
         embeds = _prompt_embeds(text, some, guided=guidance_scale != 1.0)
-        latents = _sample(teacher, scheduler, embeds, noise_of_seeds(their_seeds, latent_shape), steps, guidance_scale, bf16)
+        latents = _sample(
+            teacher, scheduler, embeds, noise_of_seeds(their_seeds, latent_shape), steps, guidance_scale, bf16
+        )
         yield Pairs(tuple(some), torch.tensor(their_seeds, dtype=torch.int64), latents.cpu())
 
 
@@ -139,7 +130,7 @@ def _sample(
     bf16: bool,
 ) -> Tensor:
     solver = solver_for(scheduler, steps, device=embeds.device)
-    sample = start.to(embeds.device) * solver.init_noise_sigma
+    sample: Tensor = start.to(embeds.device) * solver.init_noise_sigma
     guided = len(embeds) != len(sample)
     for timestep in solver.timesteps:
         both = torch.cat([sample, sample]) if guided else sample

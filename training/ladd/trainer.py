@@ -43,7 +43,13 @@ class Trainer:
     def __init__(
         self, config: LaddConfig, parts: Parts, folder: Path, *, device: torch.device, retrieves: bool
     ) -> None:
-        self.config, self.parts, self.folder, self.device, self.retrieves = config, parts, folder, device, retrieves
+        self.config, self.parts, self.folder, self.device, self.retrieves = (
+            config,
+            parts,
+            folder,
+            device,
+            retrieves,
+        )
         self.trained = parts.student.parameters()
         self.average = ExponentialMovingAverage(self.trained, decay=config.optimiser.ema)
         self.optimisers = _new_optimisers(config.optimiser, self.trained, parts.heads)
@@ -67,8 +73,8 @@ class Trainer:
         """Train to the last step.
 
         Args:
-            minutes: Lower the number of steps to what fits into this time; decided once, early, and kept on resuming
-                (the learning rate's schedule depends on it). None = the config's number.
+            minutes: Lower the number of steps to what fits into this time; decided once, early, and kept on
+                resuming (the learning rate's schedule depends on it). None = the config's number.
 
         Raises:
             NonFiniteLossError: A loss or gradient is not finite; the checkpoint from before it is intact.
@@ -100,7 +106,7 @@ class Trainer:
             journal.close()
 
     def train_step(self, step: int) -> dict[str, float]:
-        """Take one step of the student and one of the heads. It depends on the weights and the step's number alone.
+        """Take one step of the student and one of the heads; depends on the weights and the step's number alone.
 
         Args:
             step: Counted from 0.
@@ -123,12 +129,12 @@ class Trainer:
         )
         with self.watch.phase("student backward"):
             self.optimisers["student"].zero_grad(set_to_none=True)
-            denoised.backward(judged.gradient)
+            torch.autograd.backward(denoised, judged.gradient)
             norm = _clip(self.trained, settings.clip_norm)
         with self.watch.phase("heads"):
             self.optimisers["heads"].zero_grad(set_to_none=True)
             loss, metrics = parts.judge.heads_loss(judged, target, true_embeds, generator=generator)
-            loss.backward()
+            torch.autograd.backward(loss)
             heads_norm = _clip(list(parts.heads.parameters()), settings.clip_norm)
         metrics |= judged.metrics | {"gradient/student": norm, "gradient/heads": heads_norm}
         check_finite(step, metrics)
@@ -285,5 +291,10 @@ def _seed_of(seed: int, step: int) -> int:
 
 
 def _short(metrics: dict[str, float]) -> dict[str, str]:
-    shown = {"l1": "loss/smooth_l1", "lpips": "loss/perceptual", "adv": "loss/adversarial", "heads": "loss/heads"}
+    shown = {
+        "l1": "loss/smooth_l1",
+        "lpips": "loss/perceptual",
+        "adv": "loss/adversarial",
+        "heads": "loss/heads",
+    }
     return {label: f"{metrics[name]:.4f}" for label, name in shown.items() if name in metrics}

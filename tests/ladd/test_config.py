@@ -1,0 +1,51 @@
+"""What a config file may say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from training.ladd.config import parse_ladd_config, read_ladd_config
+
+PLAIN: dict[str, object] = {"family": "family", "work_dir": "work"}
+COMMITTED = Path(__file__).parents[2] / "training" / "configs" / "ladd_emoji.toml"
+
+
+def test_the_committed_config_is_valid() -> None:
+    config = read_ladd_config(COMMITTED)
+    assert config.family == "training/weights/emoji"
+    assert config.masking.share > 0  # references must be needed
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({**PLAIN, "sed": 1}, r"x\.toml: unknown keys \['sed'\]"),
+        ({**PLAIN, "losses": {"smoth_l1": 1.0}}, r"x\.toml \[losses\]: unknown keys \['smoth_l1'\]"),
+        ({**PLAIN, "losses": {"smooth_l1": "1"}}, r"\[losses\] smooth_l1: is '1' \(str\)"),
+        ({**PLAIN, "optimiser": {"steps": 10.5}}, r"\[optimiser\] steps: is 10\.5 \(float\)"),
+        ({**PLAIN, "losses": {"misaligned": 1}}, r"\[losses\] misaligned: is 1 \(int\)"),
+        ({**PLAIN, "retrieval": {"reference_caption": "none"}}, r"reference_caption: is 'none'"),
+        ({**PLAIN, "masking": 0.5}, r"\[masking\] must be a table"),
+        ({"work_dir": "work"}, r"missing keys \['family'\]"),
+        ({**PLAIN, "masking": {"share": 1.5}}, r"\[masking\] share is 1\.5; it must be in \[0, 1\]"),
+        ({**PLAIN, "optimiser": {"batch": 1}}, r"\[optimiser\] batch is 1; it must be 2 or more"),
+        (
+            {**PLAIN, "retrieval": {"drop_share": 0.6, "wrong_share": 0.6}},
+            "drop_share \\+ wrong_share is over 1",
+        ),
+        ({**PLAIN, "retrieval": {"references": 20}}, r"candidates is 12; it must be 20 or more"),
+        ({**PLAIN, "pairs": {"count": 8}}, r"\[pairs\] count is 8; it must be 32 or more"),
+    ],
+)
+def test_what_is_wrong_is_named(document: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_ladd_config(document, "x.toml")
+
+
+def test_a_broken_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("family = \n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"broken\.toml: not valid TOML"):
+        read_ladd_config(path)

@@ -25,7 +25,8 @@ UV := .venv-uv/bin/uv
 DEV := .venv/bin/python
 DEMO := .venv-demo/bin/python
 PICTURE ?= ragturbo-demo.png
-FAMILY ?= training/weights/emoji
+FAMILY := training/weights/emoji
+CONFIG := training/configs/emoji.toml
 # One file for every platform, with no index address in it.
 LOCK := --quiet --extra cpu --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
@@ -61,7 +62,10 @@ package: $(UV) ## dist/: the sdist, and the wheel that is built from it
 	@ls -l dist
 
 train: .venv/.stamp ## the emoji family from nothing, adapter included; goes on where it stopped
-	$(DEV) -m training.family --config training/configs/emoji.toml
+	$(DEV) -m training.family --config $(CONFIG) --until vae
+	test -e $(FAMILY)/judge.safetensors || \
+		$(DEV) -m training.evaluation.judge --config $(CONFIG) --vae $(FAMILY)/vae --out $(FAMILY)/judge.safetensors
+	$(DEV) -m training.family --config $(CONFIG)
 	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --resume
 	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --resume --no-retrieval
 

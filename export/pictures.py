@@ -169,7 +169,7 @@ def _load(path: Path, resolution: int) -> Pixels:
         raise ExportError(f"{path}: not a picture that can be read ({error})") from error
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
-    square = picture.resize(
-        (resolution, resolution), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)
-    )
+    # Cut first: resize(box=...) would filter in pixels from outside the box.
+    square = picture.crop((left, top, left + side, top + side))
+    square = square.resize((resolution, resolution), Image.Resampling.LANCZOS)
     return np.asarray(square, dtype=np.uint8)

@@ -40,7 +40,7 @@ def judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     """Trained for a few seconds: not good, but far from blind. Read from the file that its training wrote."""
     path = tmp_path_factory.mktemp("judge") / "judge.safetensors"
     with torch.random.fork_rng(devices=[]):
-        train_judge(TINY_WORLD, path, resolution=RESOLUTION, steps=150, held_out=32)
+        train_judge(TINY_WORLD, path, resolution=RESOLUTION, steps=350, held_out=32)
     return Judge.load(path)
 
 

@@ -191,6 +191,12 @@ def test_one_picture_per_scene(tiny_world: World, asked: list[Scene], pictures: 
         object_recall(judge, pictures[:3], asked)
 
 
+def test_unknown_concepts_are_named(asked: list[Scene], pictures: Pixels) -> None:
+    stranger = Judge.untrained(World(common=("dog", "cat"), rare=(), library_only=()), resolution=32)
+    with pytest.raises(ValueError, match=r"not trained on \['apple'"):
+        object_recall(stranger, pictures, asked)
+
+
 def test_command_without_its_config_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--config", str(tmp_path / "none.toml"), "--out", str(tmp_path / "judge.safetensors")]) == 2
     assert "none.toml" in capsys.readouterr().err

@@ -107,7 +107,7 @@ def test_references_change_the_picture_as_the_adapter_says(
     fused = graphs["adapter"].run(
         {
             "h": hidden["h"],
-            "reference_h": library.features([[r.row for r in found]]),
+            "reference_h": library.features(np.array([[r.row for r in found]])),
             "reference_scale": library.scale,
             "reference_weight": np.array([[r.weight for r in found]], dtype=np.float32),
             "strength": np.array([0.7], dtype=np.float32),
@@ -132,7 +132,7 @@ def test_references_of_weight_zero_are_a_no_op(pipeline: Pipeline, nano_bundle_c
 
 def test_one_weightless_reference_among_others_changes_nothing(graphs: dict[str, GraphSession]) -> None:
     random = np.random.default_rng(0)
-    feeds = {
+    feeds: dict[str, Any] = {
         "h": random.standard_normal((1, 32, 4, 4), dtype=np.float32),
         "reference_h": random.integers(-127, 128, (1, 3, 16, 32), dtype=np.int8),
         "reference_scale": np.full(32, 0.01, dtype=np.float32),

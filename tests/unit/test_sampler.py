@@ -31,7 +31,8 @@ SHAPE = (2, 4, 8, 8)
 
 def network(sample: NDArray[np.float32], timestep: int) -> NDArray[np.float32]:
     """Stands for a U-Net: smooth, and different at every timestep."""
-    return np.tanh(sample * np.float32(0.8) + np.float32(timestep / 3000)).astype(np.float32)
+    output: NDArray[np.float32] = np.tanh(sample * np.float32(0.8) + np.float32(timestep / 3000))
+    return output
 
 
 def draw(schedule: Schedule, noise: NDArray[np.float32], steps: int) -> NDArray[np.float32]:

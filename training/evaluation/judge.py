@@ -190,11 +190,15 @@ def object_recall(judge: Judge, images: Pixels, scenes: Sequence[Scene]) -> dict
         ``ground``: share of the pictures with the right background or place. All in [0, 1].
 
     Raises:
-        ValueError: Not one picture per scene, or none at all.
+        ValueError: Not one picture per scene, none at all, or a concept that the judge does not know.
     """
     if len(images) != len(scenes) or not len(scenes):
         raise ValueError(
             f"object_recall needs one picture per scene, and at least one: {len(images)}, {len(scenes)}"
+        )
+    if unknown := {name for scene in scenes for name in scene.concepts} - judge.frequencies.keys():
+        raise ValueError(
+            f"the judge was not trained on {sorted(unknown)}: it can only find its family's concepts"
         )
     hits: dict[str, list[bool]] = {}
     for reading, scene in zip(judge.read(images), scenes, strict=True):

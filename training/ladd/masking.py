@@ -8,7 +8,7 @@ nobody knows, while the target stays what the teacher draws for the true prompt 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -102,7 +102,19 @@ class Masker:
         if not names:
             return {}
         chosen = random.permutation(len(names))[: int(random.integers(1, len(names) + 1))]
-        return {names[place]: self._fresh_word(random) for place in sorted(chosen)}
+        return self.words_for([names[place] for place in sorted(chosen)], random)
+
+    def words_for(self, names: Sequence[str], random: np.random.Generator) -> dict[str, str]:
+        """Make up a word for each of some names.
+
+        Args:
+            names: Singular names.
+            random: Where the words come from.
+
+        Returns:
+            Made-up word by name; none of them is a name itself.
+        """
+        return {name: self._fresh_word(random) for name in names}
 
     def mask(self, caption: str, words: Mapping[str, str]) -> str:
         """Replace names, singular and plural, by made-up words; "an owl" becomes "a blidock", "owls" "blidocks".

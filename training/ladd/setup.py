@@ -108,6 +108,11 @@ def world_of(family: Family) -> World:
     return parse_world(family.settings["config"]["world"])
 
 
+def masker_of(world: World) -> Masker:
+    """Find and replace the names of a world's things."""
+    return Masker({name: concepts()[name].plural for name in world.names})
+
+
 def encode_library(family: Family, world: World) -> TrainingLibrary:
     """Draw and encode the family's library: the scenes that its bundle will hold."""
     entries = scenes(world, "library", int(family.settings["config"]["library"]["count"]))
@@ -234,7 +239,7 @@ def _batchers(
     *,
     retrieves: bool,
 ) -> tuple[Batcher, Batcher]:
-    masker = Masker({name: concepts()[name].plural for name in world.names})
+    masker = masker_of(world)
     settings = config.retrieval
     batchers, calibration = [], None
     for pairs in (training, held_out):

@@ -37,7 +37,7 @@ def _baddbmm(added: Value, batch1: Value, batch2: Value, beta: float = 1.0, alph
     Diffusers' attention without a mask passes an empty tensor and beta = 0; the exporter makes zeros of the
     size of the attention scores, multiplies them by 0 and adds them.
     """
-    product = op.Mul(op.MatMul(batch1, batch2), alpha)
+    product = op.Mul(op.MatMul(batch1, batch2), float(alpha))  # torch passes an int where one was written
     if beta == 0:
         return product
-    return op.Add(product, added if beta == 1 else op.Mul(added, beta))
+    return op.Add(product, added if beta == 1 else op.Mul(added, float(beta)))

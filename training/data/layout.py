@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 from training.data.scene import Composition, Placed
 
 SIDES = {
-    1: {"small": 0.34, "medium": 0.47, "big": 0.64},
-    2: {"small": 0.33, "medium": 0.44, "big": 0.44},
-    3: {"small": 0.30, "medium": 0.37, "big": 0.37},
+    1: {"small": 0.42, "medium": 0.56, "big": 0.75},
+    2: {"small": 0.37, "medium": 0.46, "big": 0.46},
+    3: {"small": 0.33, "medium": 0.385, "big": 0.385},
 }
 """Side of a thing as a share of the picture's width, by the number of things in the scene and its size word."""
 JITTER = 0.05  # relative
 CANDIDATES = 48  # layouts tried at a time: one numpy call is cheaper than a loop that stops early
-ROUNDS = 400  # the tightest scenes (three things, a relation) find one layout in 400
+ROUNDS = 2000  # the tightest scenes (three things, a relation) find one layout in 1,000
 
 
 def lay_out(random: np.random.Generator, composition: Composition) -> tuple[Placed, ...]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -156,23 +156,26 @@ class Judge:
         )
 
     def _detections(self, concepts: NDArray[np.float32], boxes: NDArray[np.float32]) -> tuple[Detection, ...]:
-        """Cells in order of their certainty; those that point at a thing already found add nothing."""
-        confidence, cells = concepts.max(axis=0), np.array(concepts.shape[1:])
+        """Cells in order of their certainty: the first to point at a place names the thing, all place it."""
+        confidence, (height, width) = concepts.max(axis=0), concepts.shape[1:]
         rows, columns = np.nonzero(confidence >= THRESHOLD)
-        found: list[Detection] = []
+        found: list[list[Detection]] = []
         for cell in np.argsort(-confidence[rows, columns], kind="stable"):
             row, column = rows[cell], columns[cell]
             x, y, log_side = boxes[:, row, column]
             thing = Detection(
                 self.concepts[int(concepts[:, row, column].argmax())],
-                float((column + 0.5 + x) / cells[1]),
-                float((row + 0.5 + y) / cells[0]),
-                float(np.exp(log_side) / cells[1]),
+                float((column + 0.5 + x) / width),
+                float((row + 0.5 + y) / height),
+                float(np.exp(log_side) / width),
                 float(confidence[row, column]),
             )
-            if not any(_is_same_place(thing, other) for other in found):
-                found.append(thing)
-        return tuple(found)
+            votes = next((votes for votes in found if _is_same_place(thing, votes[0])), None)
+            if votes is None:
+                found.append([thing])
+            else:
+                votes.append(thing)
+        return tuple(_mean(votes) for votes in found)
 
 
 def object_recall(judge: Judge, images: Pixels, scenes: Sequence[Scene]) -> dict[str, float]:
@@ -211,6 +214,17 @@ def object_recall(judge: Judge, images: Pixels, scenes: Sequence[Scene]) -> dict
             hits.setdefault("first", []).append(best == scene.concepts[0])
         hits.setdefault("ground", []).append(reading.ground == (scene.place or scene.background))
     return {name: sum(values) / len(values) for name, values in hits.items()}
+
+
+def _mean(votes: Sequence[Detection]) -> Detection:
+    """The first of some detections of one place, at the mean place and with the mean size of all."""
+    count = len(votes)
+    return replace(
+        votes[0],
+        x=sum(vote.x for vote in votes) / count,
+        y=sum(vote.y for vote in votes) / count,
+        size=sum(vote.size for vote in votes) / count,
+    )
 
 
 def _is_same_place(first: Detection, second: Detection) -> bool:

@@ -38,7 +38,11 @@ def parse_table(kind: type[Config], table: typing.Mapping[str, object], where: s
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(table) - set(fields)):
         raise ValueError(f"{where}: unknown keys {unknown}; allowed are {sorted(fields)}")
-    missing = [n for n, f in fields.items() if n not in table and f.default is f.default_factory is dataclasses.MISSING]
+    missing = [
+        n
+        for n, f in fields.items()
+        if n not in table and f.default is f.default_factory is dataclasses.MISSING
+    ]
     if missing:
         raise ValueError(f"{where}: missing keys {missing}")
     hints = typing.get_type_hints(kind)

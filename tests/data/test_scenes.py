@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from training.data.captions import describe
 from training.data.concepts import concepts
 from training.data.glyphs import TILE, glyph
@@ -15,7 +16,9 @@ from training.data.world import SPLITS, World
 
 WORLD = World(common=tuple(list(concepts())[:60]), rare=("pizza",), library_only=("castle",))
 
-drawn_scenes = st.builds(lambda split, index: scene(WORLD, split, index), st.sampled_from(SPLITS), st.integers(0, 10**9))
+drawn_scenes = st.builds(
+    lambda split, index: scene(WORLD, split, index), st.sampled_from(SPLITS), st.integers(0, 10**9)
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -62,7 +65,9 @@ def test_the_picture_shows_ground_and_things() -> None:
     for shown in scenes(WORLD, "train", 60):
         picture = draw(shown, 64).astype(int)
         grounds = [BACKGROUNDS[shown.background]] if shown.background else PLACES[str(shown.place)][1:3]
-        is_ground = np.any([np.abs(picture - np.asarray(ground)).max(axis=2) == 0 for ground in grounds], axis=0)
+        is_ground = np.any(
+            [np.abs(picture - np.asarray(ground)).max(axis=2) == 0 for ground in grounds], axis=0
+        )
         assert 0 < is_ground.mean() < 1
 
 
@@ -87,5 +92,7 @@ def test_every_concept_has_a_glyph_and_an_article() -> None:
 
 
 def test_articles_go_by_sound() -> None:
-    articles = {name: concepts()[name].article for name in ("unicorn", "umbrella", "owl", "cat", "hibiscus flower")}
+    articles = {
+        name: concepts()[name].article for name in ("unicorn", "umbrella", "owl", "cat", "hibiscus flower")
+    }
     assert articles == {"unicorn": "a", "umbrella": "an", "owl": "an", "cat": "a", "hibiscus flower": "a"}

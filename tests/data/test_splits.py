@@ -8,13 +8,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from training.data.layout import lay_out
 from training.data.render import draw
 from training.data.scene import RELATIONS, Composition, Group
 from training.data.splits import scene, scenes, split_of
 from training.data.world import SPLITS, Split, World
 
-WORLD = World(common=("cat", "dog", "apple", "bus", "owl", "key"), rare=("tiger", "pear"), library_only=("fox",))
+WORLD = World(
+    common=("cat", "dog", "apple", "bus", "owl", "key"), rare=("tiger", "pear"), library_only=("fox",)
+)
 
 indices = st.integers(0, 2**40)
 splits = st.sampled_from(SPLITS)
@@ -67,7 +70,9 @@ def test_another_seed_is_another_world() -> None:
 def test_the_tightest_scenes_find_a_layout() -> None:
     random = np.random.default_rng(0)
     for counts in ((1, 2), (2, 1)):
-        groups = tuple(Group(name, count, "medium") for name, count in zip(("cat", "dog"), counts, strict=True))
+        groups = tuple(
+            Group(name, count, "medium") for name, count in zip(("cat", "dog"), counts, strict=True)
+        )
         for relation in RELATIONS:
             tight = Composition(groups, "red", None, relation)
             assert all(len(lay_out(random, tight)) == 3 for _ in range(25))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from training.data.concepts import concepts
 from training.data.world import SPLITS, World, parse_world
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from training.family.__main__ import main
 from training.family.config import read_family_config
 
@@ -35,7 +36,9 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str
         read_family_config(broken)
 
 
-def test_the_command_line_refuses_without_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_refuses_without_a_traceback(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["--config", str(tmp_path / "nowhere.toml")]) == 2
     assert main(["--random", "nano"]) == 2
     assert main([]) == 2

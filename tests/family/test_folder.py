@@ -10,6 +10,7 @@ import open_clip
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+
 from training.family.folder import family_hashes, load_family, load_teacher
 from training.family.random_family import random_family
 
@@ -60,7 +61,7 @@ def test_a_broken_settings_file_is_named(nano_family: Path, tmp_path: Path) -> N
     broken = tmp_path / "broken"
     shutil.copytree(nano_family, broken)
     (broken / "family.json").write_text("{", encoding="utf-8")
-    with pytest.raises(ValueError, match="family.json: not valid JSON"):
+    with pytest.raises(ValueError, match=r"family\.json: not valid JSON"):
         load_family(broken)
     (broken / "family.json").write_text(json.dumps([1]), encoding="utf-8")
     with pytest.raises(ValueError, match="expected a JSON object, found list"):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+
 from training.family import loop
 
 
@@ -23,11 +25,20 @@ def run(model: nn.Module, checkpoint: Path, stop_at: int | None = None) -> nn.Mo
         return nn.functional.mse_loss(model(inputs), inputs.sum(dim=1, keepdim=True))
 
     return loop.train(
-        model, loss_of, name="test", steps=30, learning_rate=0.2, decay_share=0.5, checkpoint=checkpoint, ema=0.9
+        model,
+        loss_of,
+        name="test",
+        steps=30,
+        learning_rate=0.2,
+        decay_share=0.5,
+        checkpoint=checkpoint,
+        ema=0.9,
     )
 
 
-def test_a_run_that_was_stopped_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_was_stopped_ends_with_the_same_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = run(make_model(), tmp_path / "whole.pt")
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     with pytest.raises(KeyboardInterrupt):
@@ -61,4 +72,4 @@ def test_the_schedule_warms_up_stays_and_decays_to_zero() -> None:
     assert factors[0] < 0.01
     assert factors[300] == factors[600] == 1.0
     assert factors[1000] == 0.0
-    assert all(a >= b for a, b in zip(factors[600:], factors[601:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[600:]))

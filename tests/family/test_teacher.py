@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from training.data.splits import scene, scenes
 from training.family.folder import load_family
 from training.family.latents import LatentCache, cache_latents, concept_map
@@ -36,7 +37,9 @@ def test_caches_are_drawn_once_and_read_again(nano_family: Path, tmp_path: Path)
     shown = cache_scenes(tmp_path, NANO_WORLD, "train", 70, family.resolution)
     first = cache_latents(tmp_path, family.vae, shown, NANO_WORLD)
     stamp = (tmp_path / "latents.npy").stat().st_mtime_ns
-    again = cache_latents(tmp_path, family.vae, cache_scenes(tmp_path, NANO_WORLD, "train", 70, 32), NANO_WORLD)
+    again = cache_latents(
+        tmp_path, family.vae, cache_scenes(tmp_path, NANO_WORLD, "train", 70, 32), NANO_WORLD
+    )
     assert (tmp_path / "latents.npy").stat().st_mtime_ns == stamp
     assert torch.equal(first.latents, again.latents)
     assert first.latents.shape == (70, 4, 8, 8)
@@ -47,7 +50,9 @@ def test_caches_are_drawn_once_and_read_again(nano_family: Path, tmp_path: Path)
 def test_a_few_steps_lower_the_loss(nano_family: Path) -> None:
     family, config = load_family(nano_family), nano_config()
     torch.manual_seed(0)
-    cache = LatentCache(torch.randn(16, 4, 8, 8).half(), torch.zeros(16, 8, 8, dtype=torch.uint8)[:, ::2, ::2])
+    cache = LatentCache(
+        torch.randn(16, 4, 8, 8).half(), torch.zeros(16, 8, 8, dtype=torch.uint8)[:, ::2, ::2]
+    )
     model = SemanticUNet(new_unet(config), len(config.world.names))
     tokens = Captions(*family.text.tokenize(["a cat"] * 16 + [""]))
     from diffusers import DDIMScheduler

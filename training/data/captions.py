@@ -15,7 +15,12 @@ RELATION_WORDINGS: dict[Relation, tuple[str, ...]] = {
     "below": ("below", "under", "beneath"),
 }
 JOININGS = (" and ", " next to ", " with ", " beside ")
-BACKGROUND_WORDINGS = ("on {a} background", "in front of {a} background", "on {colour}", "against {a} background")
+BACKGROUND_WORDINGS = (
+    "on {a} background",
+    "in front of {a} background",
+    "on {colour}",
+    "against {a} background",
+)
 OPENINGS = ("", "", "", "", "a picture of ", "a drawing of ", "an image of ")
 
 

@@ -25,7 +25,9 @@ _PLACE_NAMES = tuple(PLACES)
 _ARRANGEMENT_CHANCES = np.cumsum([chance for _, chance in ARRANGEMENTS])
 
 
-def compose(random: np.random.Generator, names: tuple[str, ...], cumulative: NDArray[np.float64]) -> Composition:
+def compose(
+    random: np.random.Generator, names: tuple[str, ...], cumulative: NDArray[np.float64]
+) -> Composition:
     """Draw a composition.
 
     Args:

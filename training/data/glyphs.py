@@ -70,7 +70,9 @@ def _draw_tile(emoji: str, font: object) -> Image.Image:
     ImageDraw.Draw(canvas).text((0, 0), emoji, font=font, embedded_color=True)  # type: ignore[arg-type]
     box = canvas.getbbox()
     if box is None:
-        raise ValueError(f"the font has no glyph for {emoji!r} (U+{ord(emoji):X}); use a newer Noto Color Emoji")
+        raise ValueError(
+            f"the font has no glyph for {emoji!r} (U+{ord(emoji):X}); use a newer Noto Color Emoji"
+        )
     return _centred(canvas.crop(box))
 
 
@@ -79,12 +81,16 @@ def _centred(picture: Image.Image) -> Image.Image:
     scale = TILE / max(picture.size)
     width, height = (max(1, round(side * scale)) for side in picture.size)
     tile = Image.new("RGBA", (TILE, TILE))
-    tile.paste(picture.resize((width, height), Image.Resampling.LANCZOS), ((TILE - width) // 2, (TILE - height) // 2))
+    tile.paste(
+        picture.resize((width, height), Image.Resampling.LANCZOS), ((TILE - width) // 2, (TILE - height) // 2)
+    )
     return tile
 
 
 def _resize(tile: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    planes = [Image.fromarray(plane).resize((size, size), Image.Resampling.BOX) for plane in np.moveaxis(tile, 2, 0)]
+    planes = [
+        Image.fromarray(plane).resize((size, size), Image.Resampling.BOX) for plane in np.moveaxis(tile, 2, 0)
+    ]
     return np.stack([np.asarray(plane) for plane in planes], axis=2)
 
 

@@ -86,4 +86,4 @@ def _obeys(
         along = -along
     gap = along[:, border:, None] - along[:, None, :border]  # (candidates, second, first)
     sideways = np.abs(across[:, border:, None] - across[:, None, :border])
-    return (gap.min(axis=(1, 2)) > 0.6 * sides.min()) & (gap > sideways).all(axis=(1, 2))
+    return np.asarray((gap.min(axis=(1, 2)) > 0.6 * sides.min()) & (gap > sideways).all(axis=(1, 2)))

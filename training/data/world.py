@@ -75,9 +75,11 @@ class World:
         elif split == "library":
             per_name = (1.0, 1.0, 1.0)
         else:
-            per_name = [share / max(size, 1) for share, size in zip(BENCHMARK_SHARES.values(), sizes, strict=True)]
+            per_name = [
+                share / max(size, 1) for share, size in zip(BENCHMARK_SHARES.values(), sizes, strict=True)
+            ]
         weights = np.repeat(np.asarray(per_name, dtype=np.float64), sizes)
-        return weights / weights.sum()
+        return np.asarray(weights / weights.sum())
 
 
 def parse_world(table: dict[str, object]) -> World:

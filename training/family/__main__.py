@@ -17,7 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m training.family", description=__doc__)
     parser.add_argument("--config", type=Path, help="the family's TOML file")
-    parser.add_argument("--random", metavar="SIZE", choices=("nano",), help="write a folder of random weights instead")
+    parser.add_argument(
+        "--random", metavar="SIZE", choices=("nano",), help="write a folder of random weights instead"
+    )
     parser.add_argument("--out", type=Path, help="the family's folder; default training/weights/NAME")
     parser.add_argument("--work", type=Path, help="checkpoints, caches, grids; default runs/NAME")
     parser.add_argument("--until", choices=STAGES, default=STAGES[-1], help="stop after this stage")
@@ -40,9 +42,12 @@ def _run(options: argparse.Namespace) -> None:
             raise ValueError("--random needs --out DIR")
         print(random_family(options.out, size=options.random))
         return
+    import logging
+
     from training.family.config import read_family_config
     from training.family.stages import train_family
 
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_family_config(options.config)
     out = options.out or Path("training/weights") / config.name
     train_family(config, out, options.work or Path("runs") / config.name, until=options.until)

@@ -131,7 +131,8 @@ def read_family_config(path: Path) -> FamilyConfig:
     document = read_toml(path)
     tables = {"vae": VaeConfig, "text": TextConfig, "teacher": TeacherConfig, "student": StudentConfig}
     parts: dict[str, object] = {
-        name: parse_table(kind, _table(document, name), f"{path.name} [{name}]") for name, kind in tables.items()
+        name: parse_table(kind, _table(document, name), f"{path.name} [{name}]")
+        for name, kind in tables.items()
     }
     parts["library"] = parse_table(LibraryConfig, _table(document, "library"), f"{path.name} [library]")
     parts["world"] = parse_world(_table(document, "world"))

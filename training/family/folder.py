@@ -79,7 +79,9 @@ def load_teacher(path: Path, *, device: str | torch.device = "cpu") -> UNet2DCon
 def freeze(kind: Any, folder: Path, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401 - a diffusers class
     """Read one diffusers model as float32, in eval mode, without gradients."""
     if not (folder / "config.json").exists():
-        raise FileNotFoundError(f"{folder}: no config.json; expected the diffusers layout of a {kind.__name__}")
+        raise FileNotFoundError(
+            f"{folder}: no config.json; expected the diffusers layout of a {kind.__name__}"
+        )
     model = kind.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
     return model.float().eval().requires_grad_(False).to(device)
 
@@ -96,7 +98,9 @@ def save_part(model: AutoencoderKL | UNet2DConditionModel, folder: Path) -> None
     config = {key: value for key, value in model.config.items() if key != "_name_or_path"}
     save_json(folder / "config.json", config)
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}
-    save_atomically(folder / DIFFUSERS_WEIGHTS, lambda path: save_file(weights, path, metadata={"format": "pt"}))
+    save_atomically(
+        folder / DIFFUSERS_WEIGHTS, lambda path: save_file(weights, path, metadata={"format": "pt"})
+    )
 
 
 def family_hashes(path: Path) -> dict[str, str]:

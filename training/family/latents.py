@@ -41,7 +41,9 @@ def cache_latents(folder: Path, vae: AutoencoderKL, scenes: SceneCache, world: W
     latents_file, maps_file = folder / "latents.npy", folder / "concept_maps.npy"
     if not latents_file.exists():
         latents = _encode_all(vae, scenes)
-        maps = np.stack([concept_map(scene(world, "train", i), world, latents.shape[-1]) for i in range(len(scenes))])
+        maps = np.stack(
+            [concept_map(scene(world, "train", i), world, latents.shape[-1]) for i in range(len(scenes))]
+        )
         save_atomically(maps_file, lambda path: _write(path, maps))
         save_atomically(latents_file, lambda path: _write(path, latents))
     return LatentCache(*(torch.from_numpy(np.load(file)) for file in (latents_file, maps_file)))

@@ -57,7 +57,10 @@ def train(
         FloatingPointError: The loss is not finite; the message names the step.
     """
     optimizer = torch.optim.AdamW(
-        [p for p in model.parameters() if p.requires_grad], lr=learning_rate, weight_decay=weight_decay, fused=True
+        [p for p in model.parameters() if p.requires_grad],
+        lr=learning_rate,
+        weight_decay=weight_decay,
+        fused=True,
     )
     average = torch.optim.swa_utils.AveragedModel(model, avg_fn=None, multi_avg_fn=_ema(ema)) if ema else None
     step = _resume(checkpoint, model, optimizer, average)
@@ -78,7 +81,9 @@ def train(
         step += 1
         value = float(loss.detach())
         if not math.isfinite(value):
-            raise FloatingPointError(f"{name}: loss is {value} at step {step}; lower the learning rate and resume")
+            raise FloatingPointError(
+                f"{name}: loss is {value} at step {step}; lower the learning rate and resume"
+            )
         smooth_loss = value if math.isnan(smooth_loss) else 0.99 * smooth_loss + 0.01 * value
         bar.update()
         if step % 20 == 0:

@@ -62,7 +62,11 @@ def draw_prompts(
 
 
 def _one_step(
-    unet: UNet2DConditionModel, text: TextTower, prompts: Sequence[str], seeds: range, shape: tuple[int, int, int]
+    unet: UNet2DConditionModel,
+    text: TextTower,
+    prompts: Sequence[str],
+    seeds: range,
+    shape: tuple[int, int, int],
 ) -> Tensor:
     diffusion = Diffusion(SCHEDULER)
     noisy = diffusion.initial_sample(noise_of_seeds(seeds, shape))

@@ -92,11 +92,11 @@ class FamilyRun:
         save_json(self.out / "scheduler" / "scheduler_config.json", SCHEDULER)
 
     def record(self, stage: str, scores: dict[str, float]) -> None:
-        """Print a stage's scores and keep them in family.json."""
+        """Log a stage's scores and keep them in family.json."""
         settings = read_json(self.out / SETTINGS_FILE)
         settings["scores"][stage] = {name: round(value, 4) for name, value in scores.items()}
         save_json(self.out / SETTINGS_FILE, settings)
-        print(f"{stage}: " + ", ".join(f"{name} {value:.3f}" for name, value in scores.items()), flush=True)
+        logger.info("%s: %s", stage, ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
 
     def train_vae(self) -> dict[str, float]:
         """The first stage: pictures to latents."""
@@ -111,8 +111,12 @@ class FamilyRun:
         from training.family.text import in_batch_accuracy, train_text_tower
 
         tower = train_text_tower(self.config, self.scenes, self.work)
-        save_text_tower(self.out / "text_encoder", tower, clip_config(self.config.text, self.config.resolution))
-        return {"accuracy_of_256": in_batch_accuracy(load_text_tower(self.out / "text_encoder"), self.held_out)}
+        save_text_tower(
+            self.out / "text_encoder", tower, clip_config(self.config.text, self.config.resolution)
+        )
+        return {
+            "accuracy_of_256": in_batch_accuracy(load_text_tower(self.out / "text_encoder"), self.held_out)
+        }
 
     def train_teacher(self) -> dict[str, float]:
         """The third stage: many steps from noise to latents."""
@@ -140,9 +144,13 @@ class FamilyRun:
         return self._recall(freeze(UNet2DConditionModel, self.out / "unet"), 1, 1.0)
 
     def _hashes(self, *parts: str) -> dict[str, str]:
-        return {part: hashlib.sha256((self.out / PART_FILES[part]).read_bytes()).hexdigest() for part in parts}
+        return {
+            part: hashlib.sha256((self.out / PART_FILES[part]).read_bytes()).hexdigest() for part in parts
+        }
 
-    def _sampler(self, stage: str, steps: int, guidance: float) -> Callable[[UNet2DConditionModel, int], None]:
+    def _sampler(
+        self, stage: str, steps: int, guidance: float
+    ) -> Callable[[UNet2DConditionModel, int], None]:
         from training.family.grid import save_grid
         from training.family.sampling import draw_prompts
 
@@ -161,8 +169,12 @@ class FamilyRun:
 
         judge = self.out / "judge.safetensors"
         if not judge.exists():
-            logger.warning("%s is missing: the stage is not scored (python -m training.evaluation.judge)", judge)
+            logger.warning(
+                "%s is missing: the stage is not scored (python -m training.evaluation.judge)", judge
+            )
             return {}
         with torch.inference_mode():
             text = load_text_tower(self.out / "text_encoder")
-            return recall_of(unet, self.vae, text, self.config.world, judge, steps=steps, guidance_scale=guidance)
+            return recall_of(
+                unet, self.vae, text, self.config.world, judge, steps=steps, guidance_scale=guidance
+            )

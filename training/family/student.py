@@ -90,10 +90,12 @@ def distil_student(
     student = copy.deepcopy(teacher).requires_grad_(True)
     diffusion = Diffusion(scheduler)
     tokens = Captions(*text.tokenize(list(pairs.prompts)))
+    _, channels, height, width = pairs.latents.shape
+    shape = (channels, height, width)
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(pairs), (config.batch,), generator=generator)
-        noisy = diffusion.initial_sample(noise_of_seeds(pairs.seeds[rows], tuple(pairs.latents.shape[1:])))
+        noisy = diffusion.initial_sample(noise_of_seeds(pairs.seeds[rows], shape))
         with torch.no_grad():
             conditioning, _ = text(tokens.input_ids[rows], tokens.eos_index[rows])
         with autocast():
@@ -103,8 +105,8 @@ def distil_student(
 
     trained: UNet2DConditionModel = train(
         student, loss_of, name="student", steps=config.steps, learning_rate=config.learning_rate, decay_share=0.7,
-        checkpoint=work / "student.pt", ema=config.ema, sample=sample,  # type: ignore[arg-type]
-    )  # type: ignore[assignment]  # fmt: skip
+        checkpoint=work / "student.pt", ema=config.ema, sample=sample,
+    )  # fmt: skip
     return trained.eval().requires_grad_(False)
 
 
@@ -114,4 +116,3 @@ def _concatenate(parts: list[Pairs]) -> Pairs:
         torch.cat([part.seeds for part in parts]),
         torch.cat([part.latents for part in parts]),
     )
-

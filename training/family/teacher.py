@@ -74,7 +74,9 @@ def train_teacher(
     """
     torch.manual_seed(config.seed)
     model = SemanticUNet(new_unet(config), len(config.world.names))
-    model.unet.set_attn_processor(AttnProcessor())  # its backward is faster on a CPU than the fused attention's
+    model.unet.set_attn_processor(
+        AttnProcessor()
+    )  # its backward is faster on a CPU than the fused attention's
     tokens = Captions(*text.tokenize([*captions, ""]))
     alphas_cumprod = DDIMScheduler.from_config(SCHEDULER).alphas_cumprod
 
@@ -84,9 +86,9 @@ def train_teacher(
     trained = train(
         model, loss_of, name="teacher", steps=config.teacher.steps, learning_rate=config.teacher.learning_rate,
         decay_share=config.teacher.decay_share, checkpoint=work / "teacher.pt", ema=config.teacher.ema,
-        sample=lambda averaged, step: sample(averaged.unet, step),  # type: ignore[arg-type]
+        sample=lambda averaged, step: sample(averaged.unet, step),
     )  # fmt: skip
-    unet: UNet2DConditionModel = trained.unet  # type: ignore[assignment]
+    unet: UNet2DConditionModel = trained.unet
     return unet.eval().requires_grad_(False)
 
 
@@ -101,7 +103,7 @@ def teacher_loss(
 ) -> Tensor:
     """The v-prediction loss (Salimans and Ho 2022, appendix D) and the reading's cross-entropy, on a random batch.
 
-    ``x_t = sqrt(a) x_0 + sqrt(1 - a) noise`` and ``v = sqrt(a) noise - sqrt(1 - a) x_0`` with ``a = alphas_cumprod[t]``.
+    ``x_t = sqrt(a) x_0 + sqrt(1 - a) noise``, ``v = sqrt(a) noise - sqrt(1 - a) x_0``, ``a = alphas_cumprod[t]``.
     """
     batch = config.teacher.batch
     rows = torch.randint(len(cache), (batch,), generator=generator)

@@ -32,7 +32,9 @@ def train_text_tower(config: FamilyConfig, scenes: SceneCache, work: Path) -> Te
     torch.manual_seed(0)
     tower = new_text_tower(clip_config(config.text, config.resolution))
     input_ids, eos_index = tower.tokenize(list(scenes.captions))
-    input_ids = input_ids[:, : int(eos_index.max()) + 1]  # keys do not depend on the padding: attention is causal
+    input_ids = input_ids[
+        :, : int(eos_index.max()) + 1
+    ]  # keys do not depend on the padding: attention is causal
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(scenes), (config.text.batch,), generator=generator)

@@ -98,7 +98,7 @@ def new_text_tower(model_cfg: dict[str, object]) -> TextTower:
     Args:
         model_cfg: open_clip's ``model_cfg``: ``embed_dim``, ``vision_cfg``, ``text_cfg``.
     """
-    return TextTower(CLIP(**model_cfg))  # type: ignore[arg-type]
+    return TextTower(CLIP(**model_cfg))
 
 
 def save_text_tower(folder: Path, tower: TextTower, model_cfg: dict[str, object]) -> None:

@@ -43,7 +43,8 @@ def train_vae(config: VaeConfig, scenes: SceneCache, held_out: SceneCache, work:
             decoded = vae.decode(posterior.sample(generator)).sample
         difference = decoded.float() - pixels
         kl = posterior.kl().float().mean() / posterior.mean[0].numel()
-        return difference.abs().mean() + 2 * difference.square().mean() + config.kl_weight * kl
+        loss: Tensor = difference.abs().mean() + 2 * difference.square().mean() + config.kl_weight * kl
+        return loss
 
     def sample(model: nn.Module, step: int) -> None:
         pixels = torch.from_numpy(held_out.batch(np.arange(32)))
@@ -84,7 +85,8 @@ def encode_latents(vae: AutoencoderKL, scenes: SceneCache, rows: np.ndarray) -> 
     """
     with autocast():
         mode = vae.encode(torch.from_numpy(scenes.batch(rows))).latent_dist.mode()
-    return mode.float() * vae.config.scaling_factor
+    scaled: Tensor = mode.float() * vae.config.scaling_factor
+    return scaled
 
 
 def _batch(scenes: SceneCache, batch: int, crop: bool, generator: torch.Generator) -> Tensor:
@@ -92,8 +94,12 @@ def _batch(scenes: SceneCache, batch: int, crop: bool, generator: torch.Generato
     count = batch * 4 if crop else batch
     pixels = scenes.batch(torch.randint(len(scenes), (count,), generator=generator).numpy())
     if crop:
-        corners = torch.randint(pixels.shape[-1] // 2 + 1, (count, CROP_TRIES, 2), generator=generator).tolist()
-        pixels = np.stack([_richest_crop(picture, tries) for picture, tries in zip(pixels, corners, strict=True)])
+        corners = torch.randint(
+            pixels.shape[-1] // 2 + 1, (count, CROP_TRIES, 2), generator=generator
+        ).tolist()
+        pixels = np.stack(
+            [_richest_crop(picture, tries) for picture, tries in zip(pixels, corners, strict=True)]
+        )
     return torch.from_numpy(pixels)
 
 
@@ -106,5 +112,8 @@ def _richest_crop(picture: NDArray[np.float32], corners: list[list[int]]) -> NDA
 
 @torch.inference_mode()
 def _latent_deviation(vae: AutoencoderKL, scenes: SceneCache) -> float:
-    modes = [vae.encode(torch.from_numpy(scenes.batch(np.arange(s, s + 64)))).latent_dist.mode() for s in (0, 64, 128)]
+    modes = [
+        vae.encode(torch.from_numpy(scenes.batch(np.arange(s, s + 64)))).latent_dist.mode()
+        for s in (0, 64, 128)
+    ]
     return float(torch.cat(modes).std())

@@ -217,8 +217,9 @@ def _session_options(options: SessionOptions) -> onnxruntime.SessionOptions:
     result = onnxruntime.SessionOptions()
     result.log_severity_level = 3  # errors; warnings would go to stderr, not to logging
     result.intra_op_num_threads = options.threads or 0
-    # The graphs run one after the other: a pool that spins after its graph takes a core from the next one's.
-    result.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Within a graph the threads wait for each other at every node: asleep, two are no faster than one. But the
+    # graphs run one after the other, and a pool that spins on after its graph takes a core from the next one's.
+    result.add_session_config_entry("session.force_spinning_stop", "1")
     return result
 
 

@@ -17,7 +17,7 @@ UNDECIDED = -2
 """Label of a thing about which reasonable readers differ: no loss around it."""
 _IGNORED = -100  # functional.cross_entropy's own default
 _REACH = 1  # cells around a centre that vote for it
-BOX_WEIGHT = 0.5
+BOX_WEIGHT = 1.0
 """Weight of the box loss beside the concept loss."""
 GROUND_WEIGHT = 0.5
 """Weight of the ground loss beside the concept loss."""

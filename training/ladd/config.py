@@ -23,8 +23,8 @@ class PairsConfig:
     """Classifier-free guidance of the teacher; 1 = none. The paper: 7.5."""
     batch: int = 64
     """Pairs sampled at a time."""
-    shard_size: int = 500
-    """Pairs per file on the disk."""
+    shard_size: int = 100
+    """Pairs per file on the disk; whole files are made."""
 
 
 @dataclass(frozen=True)

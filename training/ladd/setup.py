@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +17,7 @@ from training.data.concepts import concepts
 from training.data.render import draw_batch
 from training.data.splits import scene, scenes
 from training.data.world import World, parse_world
-from training.family.folder import Family, family_hashes, load_family, load_teacher
+from training.family.folder import DIFFUSERS_WEIGHTS, Family, family_hashes, load_family, load_teacher
 from training.ladd.batches import Batcher
 from training.ladd.config import LaddConfig
 from training.ladd.diffusion import Diffusion
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 TRAINING_SEEDS = 1 << 40
 """Pair i starts from the noise of seed 2^40 + i: no user's seed has been trained on."""
 HELD_OUT_SEEDS = 1 << 41
+HELD_OUT_SCENES = 1 << 40
+"""The held-out captions come from here on; training leaves them out."""
+SCENES_TRIED = 20  # per caption that is needed
 
 
 @dataclass(frozen=True)
@@ -135,20 +139,40 @@ def make_pairs(
         The training pairs and the held-out ones: other scenes, captions that training never sees, other
         noise.
     """
-    count, held_out = config.pairs.count, config.pairs.held_out
-    captions = [scene(world, "train", index).caption for index in range(count + 4 * held_out)]
-    known = set(captions[:count])
-    fresh = list(dict.fromkeys(caption for caption in captions[count:] if caption not in known))
-    if len(fresh) < held_out:
-        raise ValueError(
-            f"[pairs] held_out is {held_out}, but only {len(fresh)} captions are not among those of {count} training "
-            "pairs; lower it"
-        )
+    size = config.pairs.shard_size
+    held_out = _captions(world, HELD_OUT_SCENES, config.pairs.held_out, leave_out=set(), once=True)
+    # Whole shards: more pairs may be asked for later, and those that are there stay good.
+    count = -(-config.pairs.count // size) * size
+    training = _captions(world, 0, count, leave_out=set(held_out))
+    rule = f"{hashlib.sha256(repr(world).encode()).hexdigest()}, {len(held_out)} held out"
     folder = Path(config.work_dir) / "pairs"
+    fill = partial(_fill, config, family, teacher, rule=rule, bf16=bf16)
     return (
-        _fill(config, family, teacher, folder / "train", captions[:count], TRAINING_SEEDS, bf16=bf16),
-        _fill(config, family, teacher, folder / "held_out", fresh[:held_out], HELD_OUT_SEEDS, bf16=bf16),
+        fill(folder / "train", training, config.pairs.count, first_seed=TRAINING_SEEDS, shard_size=size),
+        fill(
+            folder / "held_out", held_out, len(held_out), first_seed=HELD_OUT_SEEDS, shard_size=len(held_out)
+        ),
     )
+
+
+def _captions(world: World, first: int, count: int, *, leave_out: set[str], once: bool = False) -> list[str]:
+    """The captions of the train split from a scene on, but for some; each only once if so asked."""
+    captions: list[str] = []
+    seen = set(leave_out)
+    for index in range(first, first + SCENES_TRIED * count):
+        if len(captions) == count:
+            break
+        caption = scene(world, "train", index).caption
+        if caption not in seen:
+            captions.append(caption)
+            if once:
+                seen.add(caption)
+    if len(captions) < count:
+        raise ValueError(
+            f"{SCENES_TRIED * count} scenes gave {len(captions)} of the {count} captions that are needed: the world "
+            "is too small; lower [pairs] held_out or count"
+        )
+    return captions
 
 
 def new_student(config: LaddConfig, family: Family, *, retrieves: bool) -> Student:
@@ -171,43 +195,42 @@ def _fill(
     teacher: torch.nn.Module,
     folder: Path,
     captions: list[str],
-    first_seed: int,
+    count: int,
     *,
+    rule: str,
+    first_seed: int,
+    shard_size: int,
     bf16: bool,
 ) -> Pairs:
+    """Make the pairs that are missing, and read the first ones."""
     unet = family.unet.config
     side = int(unet.sample_size)
     shape = (int(unet.in_channels), side, side)
     recipe = PairRecipe(
-        teacher=_file_hash(family.path / "teacher" / "diffusion_pytorch_model.safetensors"),
+        teacher=_file_hash(family.path / "teacher" / DIFFUSERS_WEIGHTS),
         text_encoder=family_hashes(family.path)["text_encoder"],
         steps=config.pairs.steps,
         guidance_scale=config.pairs.guidance_scale,
         latent_shape=shape,
         first_seed=first_seed,
-        prompts=hashlib.sha256("\n".join(captions).encode()).hexdigest(),
-        shard_size=min(config.pairs.shard_size, len(captions)),
+        prompts=rule,
+        shard_size=shard_size,
+    )
+    sample = partial(
+        synthesize_pairs,
+        teacher,
+        family.text,
+        family.scheduler,
+        steps=config.pairs.steps,
+        guidance_scale=config.pairs.guidance_scale,
+        latent_shape=shape,
+        batch=config.pairs.batch,
+        bf16=bf16,
     )
     shards = PairShards(folder, recipe)
     with tqdm(total=len(captions), desc=f"pairs {folder.name}", unit="pair") as bar:
-        shards.fill(
-            len(captions),
-            lambda row: captions[min(row, len(captions) - 1)],
-            lambda prompts, seeds: synthesize_pairs(
-                teacher,
-                family.text,
-                family.scheduler,
-                prompts,
-                seeds,
-                steps=config.pairs.steps,
-                guidance_scale=config.pairs.guidance_scale,
-                latent_shape=shape,
-                batch=config.pairs.batch,
-                bf16=bf16,
-            ),
-            on_progress=bar.update,
-        )
-    return shards.load(len(captions))
+        shards.fill(len(captions), captions.__getitem__, sample, on_progress=bar.update)
+    return shards.load(count)
 
 
 def _file_hash(path: Path) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
+from tqdm import tqdm
 
 from export.chain import compare_chain
 from export.errors import ExportError
@@ -62,7 +63,8 @@ def write_bundle(
     if flavour not in FLAVOURS:
         raise ExportError(f"flavour is {flavour!r}; known: {', '.join(FLAVOURS)}")
     with _staging(out) as folder:
-        graphs = {spec.name: _write_graph(folder, spec, flavour, report) for spec in graph_specs(models)}
+        specs = tqdm(graph_specs(models), desc="graphs", unit="graph")
+        graphs = {spec.name: _write_graph(folder, spec, flavour, report) for spec in specs}
         write_tokenizer_json(folder / TOKENIZER_FILE)
         library = _write_library(folder, entries, models, graphs) if entries else None
         licence = ", ".join(sorted({entry.licence for entry in entries}))

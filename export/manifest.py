@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from export.graphs import CONTEXT_LENGTH, MAX_REFERENCES
 from export.models import Models
+from export.pictures import has_generator
 from ragturbo_runtime.manifest import (
     AdapterSpec,
     FamilyInfo,
@@ -55,7 +56,7 @@ def make_manifest(
     """
     family, metadata = models.family, models.metadata
     c, height, width = models.latent_shape
-    licences = {"weights": str(family.settings.get("licence", "Apache-2.0"))}
+    licences = {"weights": str(family.settings.get("licence", _weights_licence(models)))}
     return Manifest(
         name=family.name,
         bundle_version=BUNDLE_VERSION,
@@ -85,6 +86,11 @@ def make_manifest(
         parity=Parity(None, None, None),
         library=library,
     )
+
+
+def _weights_licence(models: Models) -> str:
+    """Families that this project trains are Apache-2.0; a base that the user brought keeps its own licence."""
+    return "Apache-2.0" if has_generator(models.family) else "that of the base model"
 
 
 def key_space_id(models: Models) -> str:

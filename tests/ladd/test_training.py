@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -92,7 +94,7 @@ def test_stop_and_resume_gives_the_weights_of_no_stop(
     straight.run()
 
     def stop() -> None:
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C in the midst of a step
 
     stopped = new_trainer(sheet_every=3)
     monkeypatch.setattr(stopped, "draw_sheet", stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -239,11 +240,15 @@ def test_a_terminal_without_the_letters_still_works(nano_bundle: Path) -> None:
 def test_interrupted_means_130(nano_bundle: Path) -> None:
     command = [sys.executable, "-m", "ragturbo_sdk", "bench", "--rounds", "100000", "--verbose"]
     words = [*command, "--bundle", str(nano_bundle)]
-    with subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-    ) as running:
-        assert running.stderr
-        assert b"loaded nano" in running.stderr.readline()
-        running.send_signal(signal.SIGINT)
-        out, err = running.communicate(timeout=60)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    # A shell starts its background jobs with SIGINT ignored, and a child inherits that.
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(words, **pipes, env=environment(), preexec_fn=heed) as running:
+        try:
+            assert running.stderr
+            assert b"loaded nano" in running.stderr.readline()
+            running.send_signal(signal.SIGINT)
+            out, err = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert (running.returncode, out, err) == (130, b"", b"ragturbo: interrupted\n")

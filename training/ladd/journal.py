@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import defaultdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch.utils.tensorboard.writer import SummaryWriter
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
 
@@ -27,7 +31,7 @@ class Journal:
         self._count = 0
         kept = [line for line in self._lines() if line.get("step", 0) <= step] if step else []
         self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        self._board = _open_board(folder / "tensorboard", step)
 
     def add(self, metrics: dict[str, float]) -> None:
         """Take in the metrics of one step."""
@@ -48,8 +52,9 @@ class Journal:
         self._sums.clear()
         self._count = 0
         self.write({"step": step, **means})
-        for name, value in means.items():
-            self._board.add_scalar(name, value, step)
+        if self._board is not None:
+            for name, value in means.items():
+                self._board.add_scalar(name, value, step)
         return means
 
     def write(self, record: dict[str, Any]) -> None:
@@ -59,7 +64,8 @@ class Journal:
 
     def close(self) -> None:
         """Flush TensorBoard's file."""
-        self._board.close()
+        if self._board is not None:
+            self._board.close()
 
     def _lines(self) -> list[dict[str, Any]]:
         if not self.path.exists():
@@ -71,3 +77,12 @@ class Journal:
             except ValueError:
                 break  # a line that was cut off when the run was stopped
         return lines
+
+
+def _open_board(folder: Path, step: int) -> SummaryWriter | None:
+    try:
+        from torch.utils.tensorboard.writer import SummaryWriter
+    except ImportError:
+        logger.warning("no TensorBoard files: pip install tensorboard; %s has the same numbers", METRICS_FILE)
+        return None
+    return SummaryWriter(str(folder), purge_step=step)

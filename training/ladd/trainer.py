@@ -18,6 +18,7 @@ from training.ladd.gate import Gate, measure_gate
 from training.ladd.journal import Journal
 from training.ladd.setup import Parts
 from training.ladd.sheet import draw_sheet
+from training.ladd.signals import stop_signals
 from training.ladd.state import RunState
 from training.ladd.step import check_finite
 from training.ladd.timing import Stopwatch
@@ -78,29 +79,28 @@ class Trainer:
 
         Raises:
             NonFiniteLossError: A loss or gradient is not finite; the checkpoint from before it is intact.
+            KeyboardInterrupt: SIGINT or SIGTERM came; the state after the step that it came in is saved.
             OSError: The disk is full; the last checkpoint is intact.
         """
         journal = Journal(self.folder, step=self.step)
         bar = tqdm(total=self.total_steps, initial=self.step, desc="ladd", unit="step", smoothing=0.05)
         started, saved = time.monotonic() - self.seconds, time.monotonic()
         try:
-            while self.step < self.total_steps:
-                journal.add(self.train_step(self.step))
-                self.step += 1
-                self.seconds = time.monotonic() - started
-                bar.update()
-                self._measure(bar, minutes)
-                if self.step % self.config.run.log_every == 0 or self.step == self.total_steps:
-                    bar.set_postfix(_short(journal.flush(self.step)), refresh=False)
-                if self.step % self.config.run.sheet_every == 0 or self.step == self.total_steps:
-                    self.draw_sheet()
-                if time.monotonic() - saved > 60 * self.config.run.save_minutes:
-                    self.save()
-                    saved = time.monotonic()
+            with stop_signals() as stopped:
+                while self.step < self.total_steps:
+                    journal.add(self.train_step(self.step))
+                    self.step += 1
+                    self.seconds = time.monotonic() - started
+                    bar.update()
+                    self._measure(bar, minutes)
+                    self._report(bar, journal)
+                    if time.monotonic() - saved > 60 * self.config.run.save_minutes:
+                        self.save()
+                        saved = time.monotonic()
+                    if stopped():
+                        self.save()
+                        raise KeyboardInterrupt
             self.save()
-        except KeyboardInterrupt:
-            self.save()
-            raise
         finally:
             bar.close()
             journal.close()
@@ -224,6 +224,14 @@ class Trainer:
                 group["lr"] = rate * factor
             self.optimisers[name].step()
         self.average.update(step)
+
+    def _report(self, bar: tqdm, journal: Journal) -> None:
+        """Write metrics and sheets when it is time to."""
+        run, is_last = self.config.run, self.step == self.total_steps
+        if self.step % run.log_every == 0 or is_last:
+            bar.set_postfix(_short(journal.flush(self.step)), refresh=False)
+        if self.step % run.sheet_every == 0 or is_last:
+            self.draw_sheet()
 
     def _measure(self, bar: tqdm, minutes: float | None) -> None:
         """Say what a step costs, and let the number of steps fit the minutes; once, in a run's first steps."""

@@ -49,6 +49,10 @@ class TextConfig:
     """Pairs per step: each is told from all others."""
     learning_rate: float = 1e-3
     """AdamW's, at its peak."""
+    keys_steps: int = 800
+    """Optimiser steps of the last layer alone, for keys that know a name when they see one; 0 skips them."""
+    keys_batch: int = 128
+    """Captions per such step."""
 
 
 @dataclass(frozen=True)

@@ -108,9 +108,12 @@ class FamilyRun:
 
     def train_text(self) -> dict[str, float]:
         """The second stage: captions to conditioning and keys."""
+        from training.family.keys import tune_keys
         from training.family.text import in_batch_accuracy, train_text_tower
 
         tower = train_text_tower(self.config, self.scenes, self.work)
+        if self.config.text.keys_steps:
+            tune_keys(self.config, tower, self.scenes, self.work)
         save_text_tower(
             self.out / "text_encoder", tower, clip_config(self.config.text, self.config.resolution)
         )

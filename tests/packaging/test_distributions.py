@@ -64,7 +64,10 @@ def test_sdist_is_a_development_checkout(distributions: Distributions) -> None:
     assert {name.parts[0] for name in names} == {top}
     inside = {name.relative_to(top).as_posix() for name in names}
     missing = tree_files(distributions.tree) - inside
-    assert not {name for name in missing if ".egg-info/" not in name}, "MANIFEST.in forgets them"
+    left_out = (".egg-info/", "training/weights/")  # the weights alone would fill the index's limit
+    assert not {name for name in missing if not any(part in name for part in left_out)}, (
+        "MANIFEST.in forgets them"
+    )
 
 
 def test_sizes_fit_the_package_index(distributions: Distributions) -> None:

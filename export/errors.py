@@ -25,9 +25,9 @@ class ParityError(ExportError):
 
     def __init__(self, graph: str, *, max_abs_diff: float, atol: float | None, psnr_db: float) -> None:
         """Put the numbers into the message."""
-        allowed = "at most" if atol is None else f"{atol:.2g} at most"
+        allowed = "" if atol is None else f" (allowed: {atol:.2g} at most)"
         super().__init__(
-            f"{graph}: differs from torch by {max_abs_diff:.3g} (allowed: {allowed}), PSNR {psnr_db:.1f} dB; "
+            f"{graph}: differs from torch by {max_abs_diff:.3g}{allowed}, PSNR {psnr_db:.1f} dB; "
             "nothing was written. Export again with the pinned versions of torch, onnxscript and onnxruntime"
         )
         self.graph = graph

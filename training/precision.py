@@ -11,7 +11,7 @@ import torch
 def autocast(device: str | torch.device = "cpu") -> torch.autocast:
     """A context for the forward pass: bfloat16 where it is faster, plain float32 elsewhere.
 
-    CPUs with AMX multiply bfloat16 four times as fast as float32, those without at half the speed, so it is measured.
+    CPUs with AMX multiply bfloat16 several times as fast as float32, others at half the speed, so it is measured.
     """
     kind = torch.device(device).type
     return torch.autocast(kind, torch.bfloat16, enabled=kind != "cpu" or _bfloat16_wins())

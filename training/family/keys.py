@@ -58,12 +58,11 @@ def tune_keys(config: FamilyConfig, tower: TextTower, scenes: SceneCache, work: 
         answers.fill_diagonal_(1.0)
         logits = PHRASE_SCALE * keys[batch:] @ keys[:batch].T
         plain = torch.tensor([one.is_plain for one in asked])
-        pictures = scale * keys[:batch][plain] @ image_keys[rows][plain].T
-        return (
-            _soft_entropy(logits, answers)
-            + _soft_entropy(logits.T, answers.T)
-            + PICTURE_WEIGHT * _both(pictures)
-        )
+        loss = _soft_entropy(logits, answers) + _soft_entropy(logits.T, answers.T)
+        if plain.any():  # a made-up name is in no picture
+            pictures = scale * keys[:batch][plain] @ image_keys[rows][plain].T
+            loss = loss + PICTURE_WEIGHT * _both(pictures)
+        return loss
 
     train(
         tower, loss_of, name="keys", steps=config.text.keys_steps, learning_rate=config.text.learning_rate,
@@ -105,18 +104,10 @@ def _ask(caption: str, masker: Masker, random: np.random.Generator) -> _Asked:
 
 
 def _keys(tower: TextTower, texts: list[str]) -> Tensor:
-    """`TextTower.forward`'s keys, with gradients from the last layer on."""
+    """(B, E) keys, of length 1, at the length of the longest text; gradients reach the last layer alone."""
     input_ids, eos_index = tower.tokenize(texts)
-    length = int(eos_index.max()) + 1
-    clip = tower.clip
-    mask = clip.attn_mask[:length, :length]
-    *blocks, last = clip.transformer.resblocks
-    with torch.no_grad():
-        x = clip.token_embedding(input_ids[:, :length]) + clip.positional_embedding[:length]
-        for block in blocks:
-            x = block(x, attn_mask=mask)
-    pooled = clip.ln_final(last(x, attn_mask=mask))[torch.arange(len(texts)), eos_index]
-    return nn.functional.normalize(pooled @ clip.text_projection, dim=-1)
+    keys: Tensor = tower(input_ids[:, : int(eos_index.max()) + 1], eos_index)[1]
+    return keys
 
 
 def _soft_entropy(logits: Tensor, answers: Tensor) -> Tensor:

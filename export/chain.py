@@ -21,7 +21,7 @@ from export.parity import max_abs_diff, psnr_db
 from export.pictures import Entry, Pixels
 from export.wrappers import VaeDecoderGraph, VaeEncoderGraph
 from ragturbo_runtime.bundle import Bundle
-from ragturbo_runtime.features import encode_int8
+from ragturbo_runtime.features import encode_int8, reference_tokens
 from ragturbo_runtime.image import to_pixels
 from ragturbo_runtime.library import Library, Reference
 from ragturbo_runtime.manifest import Parity
@@ -120,4 +120,4 @@ class _TorchChain:
         h, _ = encode(family.unet, latents, metadata.reference_timestep, prompt_embeds)
         assert self._library is not None
         scale = self._library.scale
-        return encode_int8(h.flatten(2).transpose(1, 2).numpy(), scale) * scale
+        return encode_int8(reference_tokens(h.numpy(), metadata.reference_pool), scale) * scale

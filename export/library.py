@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from export.models import Models
 from export.pictures import Entry, Pixels
+from ragturbo_runtime.features import reference_tokens
 from ragturbo_runtime.index import has_scann
 from ragturbo_runtime.library_writer import LibraryItem, write_library
 from ragturbo_runtime.manifest import LibraryPart
@@ -80,6 +81,7 @@ class _Encoder:
         self._sessions, self._tokenizer = sessions, tokenizer
         self._timestep = models.metadata.reference_timestep
         self._caption = models.metadata.reference_caption
+        self._pool = models.metadata.reference_pool
 
     def encode(
         self, pictures: Sequence[Pixels], captions: Sequence[str]
@@ -95,7 +97,7 @@ class _Encoder:
                 "encoder_hidden_states": conditioning["last_hidden_state"],
             }
         )["h"]
-        return text["text_embeds"], h.reshape(*h.shape[:2], -1).transpose(0, 2, 1)
+        return text["text_embeds"], reference_tokens(h, self._pool)
 
     def _text(self, captions: Sequence[str]) -> dict[str, NDArray[np.float32]]:
         tokens = self._tokenizer.encode(list(captions))

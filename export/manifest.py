@@ -78,6 +78,7 @@ def make_manifest(
             similarity_high=metadata.similarity_high,
             reference_timestep=metadata.reference_timestep,
             reference_caption=metadata.reference_caption,
+            reference_pool=metadata.reference_pool,
             feature_codec="int8",
         ),
         text=TextSpec(family.text.width, family.text.embed_dim, CONTEXT_LENGTH),
@@ -99,13 +100,17 @@ def key_space_id(models: Models) -> str:
 
 
 def h_space_id(models: Models) -> str:
-    """Return a hash of what features are made with: the encoders of the base, the timestep and the caption.
+    """Return a hash of what features are made with: the encoders of the base, the timestep, the caption, the pooling.
 
     The adapter and its LoRA are no part of it: retraining them keeps a library valid.
     """
     metadata = models.metadata
     base = {name: models.hashes[name] for name in ("unet", "text_encoder", "vae")}
-    taken = {"timestep": metadata.reference_timestep, "caption": metadata.reference_caption}
+    taken = {
+        "timestep": metadata.reference_timestep,
+        "caption": metadata.reference_caption,
+        "pool": metadata.reference_pool,
+    }
     return _identity({**base, **taken})
 
 

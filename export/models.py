@@ -92,12 +92,14 @@ def _check_shape(models: Models) -> None:
     sample, timestep, prompt_embeds = _unet_inputs(models)
     with torch.inference_mode():
         h, _ = encode(models.family.unet, sample, timestep, prompt_embeds)
+    metadata = models.metadata
     found = (h.shape[1], h.shape[2] * h.shape[3])
-    expected = (models.metadata.channels, models.metadata.tokens)
-    if found != expected:
+    expected = (metadata.channels, metadata.tokens * metadata.reference_pool**2)
+    if found != expected or h.shape[2] % metadata.reference_pool or h.shape[3] % metadata.reference_pool:
         raise ExportError(
-            f"the adapter is for an h-space of {expected[0]} channels x {expected[1]} tokens, the base has "
-            f"{found[0]} x {found[1]}; give the base that it was trained on"
+            f"the adapter is for an h-space of {expected[0]} channels x {expected[1]} cells, "
+            f"pooled by {metadata.reference_pool}; the base has {found[0]} x {found[1]}; "
+            "give the base that it was trained on"
         )
 
 

@@ -17,6 +17,21 @@ _LEVELS = 127
 """Symmetric int8: -127 to 127."""
 
 
+def reference_tokens(h: NDArray[Any], pool: int) -> NDArray[Any]:
+    """Turn what the U-Net's encoder says of references into the tokens that the adapter attends to.
+
+    Args:
+        h: (B, C, hh, hw) float features; ``pool`` divides hh and hw.
+        pool: Side of the square of cells whose mean is one token; 1 keeps every cell.
+
+    Returns:
+        (B, T, C), row-major, T = hh * hw / pool**2.
+    """
+    batch, channels, height, width = h.shape
+    cells = h.reshape(batch, channels, height // pool, pool, width // pool, pool).mean(axis=(3, 5))
+    return cells.reshape(batch, channels, -1).transpose(0, 2, 1)
+
+
 def scale_of(h: NDArray[Any]) -> Scale:
     """Return the quantisation step of every channel: its largest magnitude / 127.
 
@@ -51,7 +66,7 @@ class FeatureStore:
     """Rows of a raw int8 file, read through the page cache: only the rows that are asked for are touched.
 
     A row is T * C bytes and starts at row * T * C: whole pages where that is a multiple of 4,096, as it is in
-    every real family (12,288 for 64 x 192, 81,920 for 64 x 1280). Several threads may read at once.
+    families that keep every cell (12,288 for 64 x 192, 81,920 for 64 x 1280). Several threads may read at once.
 
     Attributes:
         count: N rows.

@@ -56,7 +56,7 @@ class AdapterSpec:
     channels: int
     """C of the h-space."""
     tokens: int
-    """T = hh * hw tokens of one reference, row-major."""
+    """T = hh * hw / reference_pool**2 tokens of one reference, row-major."""
     default_references: int
     max_references: int
     similarity_low: float
@@ -67,6 +67,8 @@ class AdapterSpec:
     """Train timestep at which the reference features were taken."""
     reference_caption: str
     """``"caption"`` or ``"empty"``: the text the reference features were taken with."""
+    reference_pool: int
+    """Side of the square of h-space cells whose mean is one token; 1 keeps every cell."""
     feature_codec: str
     """``"int8"``: symmetric, one scale per channel."""
 
@@ -284,6 +286,7 @@ def _adapter(fields: JsonFields) -> AdapterSpec:
         similarity_high=high,
         reference_timestep=fields.integer("reference_timestep"),
         reference_caption=fields.choice("reference_caption", ("caption", "empty")),
+        reference_pool=fields.integer("reference_pool", minimum=1),
         feature_codec=fields.choice("feature_codec", ("int8",)),
     )
 

@@ -5,12 +5,14 @@
     prompts -> text_encoder -> prompt_embeds, keys -> search -> references -> features
     noise -> unet_encoder -> h, skips -> adapter(h, features) -> unet_decoder -> step -> vae_decoder -> pixels
 
+References are looked up in a thread of their own while the U-Net's encoder runs, which needs none of them.
 Without references the adapter graph does not run at all: the picture is the base model's, bit for bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import NamedTuple
 
@@ -42,6 +44,14 @@ class _Conditioning(NamedTuple):
     strength: NDArray[np.float32]  # (B,)
 
 
+class _Found(NamedTuple):
+    """What was looked up for one batch."""
+
+    references: list[list[Reference]]  # per picture
+    conditioning: _Conditioning | None
+    watch: Stopwatch
+
+
 class Pipeline:
     """A bundle, loaded. Several threads may draw with one pipeline at once.
 
@@ -61,6 +71,7 @@ class Pipeline:
         self._schedule = parts.schedule
         self._graphs = parts.graphs
         self._calibration = Calibration(spec.similarity_low, spec.similarity_high)
+        self._beside = ThreadPoolExecutor(thread_name_prefix="ragturbo-retrieval")
 
     @classmethod
     def load(cls, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Pipeline:
@@ -95,6 +106,7 @@ class Pipeline:
     def close(self) -> None:
         """Close the library and let go of the graphs; drawing afterwards raises InferenceError."""
         self._graphs = {}
+        self._beside.shutdown()
         if self.library is not None:
             self.library.close()
 
@@ -183,16 +195,15 @@ class Pipeline:
         order = [distinct.index(prompt) for prompt in request.prompts]
         with watch.stage("text_encoder"):
             encoding = self.encode_prompts(distinct)
-        found = self._retrieve_all(distinct, encoding.keys, request, watch)
-        references = [found[i] for i in order]
-        conditioning = self._conditioning(references, request.strength, watch)
+        found = self._look_up_beside(distinct, order, encoding.keys, request)
         embeds = np.ascontiguousarray(encoding.prompt_embeds[order])
-        sample = self._denoise(noise, embeds, timesteps, conditioning, watch)
+        sample = self._denoise(noise, embeds, timesteps, found, watch)
         with watch.stage("vae_decoder"):
             decoded = self._run("vae_decoder", {"latent_sample": sample})["sample"]
             images = to_pixels(decoded)
+        watch.add(found.result().watch)
         cut = tuple(encoding.cut[i] for i in order)
-        return DrawResult(images, sample, references, watch.timings(), cut)
+        return DrawResult(images, sample, found.result().references, watch.timings(), cut)
 
     def _encode(self, batch: TokenBatch) -> dict[str, NDArray[np.float32]]:
         outputs = self._run("text_encoder", {"input_ids": batch.input_ids, "eos_index": batch.eos_index})
@@ -200,12 +211,29 @@ class Pipeline:
             require_finite(values, graph="text_encoder")
         return outputs
 
+    def _look_up_beside(
+        self, prompts: list[str], order: list[int], keys: Keys, request: DrawRequest
+    ) -> Future[_Found]:
+        """Start looking up the references of a batch; without references it is done at once."""
+        if request.references == 0:
+            nothing: Future[_Found] = Future()
+            nothing.set_result(_Found([[] for _ in order], None, Stopwatch()))
+            return nothing
+        self._require_library()
+        try:
+            return self._beside.submit(self._look_up, prompts, order, keys, request)
+        except RuntimeError as exc:
+            raise _closed("retrieval") from exc
+
+    def _look_up(self, prompts: list[str], order: list[int], keys: Keys, request: DrawRequest) -> _Found:
+        watch = Stopwatch()
+        found = self._retrieve_all(prompts, keys, request, watch)
+        references = [found[i] for i in order]
+        return _Found(references, self._conditioning(references, request.strength, watch), watch)
+
     def _retrieve_all(
         self, prompts: list[str], keys: Keys, request: DrawRequest, watch: Stopwatch
     ) -> list[list[Reference]]:
-        if request.references == 0:
-            return [[] for _ in prompts]
-        self._require_library()
         queries = [_queries(prompt) for prompt in prompts]
         with watch.stage("text_encoder"):
             phrase_keys = self.encode_phrases([phrase for phrases in queries for phrase in phrases])
@@ -248,12 +276,12 @@ class Pipeline:
         noise: Latents,
         embeds: PromptEmbeds,
         timesteps: tuple[int, ...],
-        conditioning: _Conditioning | None,
+        found: Future[_Found],
         watch: Stopwatch,
     ) -> Latents:
         sample = self._schedule.initial_sample(noise, timesteps[0])
         for t, next_t in zip(timesteps, (*timesteps[1:], None), strict=True):
-            output = self._predict(sample, t, embeds, conditioning, watch)
+            output = self._predict(sample, t, embeds, found, watch)
             sample = self._schedule.step(sample, output, t, next_t)
         return sample
 
@@ -262,7 +290,7 @@ class Pipeline:
         sample: Latents,
         timestep: int,
         embeds: PromptEmbeds,
-        conditioning: _Conditioning | None,
+        found: Future[_Found],
         watch: Stopwatch,
     ) -> Latents:
         """Run the U-Net once: encoder, adapter, decoder. What lies between them stays on the device."""
@@ -270,6 +298,7 @@ class Pipeline:
         condition: dict[str, Tensor] = {"timestep": timestep_ids, "encoder_hidden_states": embeds}
         with watch.stage("unet_encoder"):
             hidden = dict(self._graph("unet_encoder").run_on_device({"sample": sample, **condition}))
+        conditioning = found.result().conditioning
         if conditioning is not None:
             with watch.stage("adapter"):
                 hidden["h"] = self._graph("adapter").run_on_device(
@@ -290,7 +319,7 @@ class Pipeline:
     def _graph(self, name: str) -> GraphSession:
         graph = self._graphs.get(name)
         if graph is None:
-            raise InferenceError(f"{name}: the pipeline was closed", graph=name, hint="load it again")
+            raise _closed(name)
         return graph
 
     def _require_library(self) -> Library:
@@ -300,6 +329,10 @@ class Pipeline:
                 hint="draw with references=0, or export with --library",
             )
         return self.library
+
+
+def _closed(graph: str) -> InferenceError:
+    return InferenceError(f"{graph}: the pipeline was closed", graph=graph, hint="load it again")
 
 
 def _queries(prompt: str) -> list[str]:

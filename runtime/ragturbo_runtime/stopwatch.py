@@ -33,6 +33,11 @@ class Stopwatch:
         finally:
             self._stages[name] += (time.perf_counter() - start) * 1e3
 
+    def add(self, other: Stopwatch) -> None:
+        """Add the stages that another thread measured; those of two threads may have run at the same time."""
+        for name, milliseconds in other._stages.items():
+            self._stages[name] += milliseconds
+
     def timings(self) -> dict[str, float]:
         """Return the stages so far and ``total``, the milliseconds since the watch was made."""
         return {**self._stages, "total": (time.perf_counter() - self._start) * 1e3}

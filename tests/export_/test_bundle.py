@@ -49,7 +49,7 @@ SIGNATURES = {
     "adapter": (
         {
             "h": ("batch", 64, 4, 4),
-            "reference_h": ("batch", "references", 16, 64),
+            "reference_h": ("batch", "references", 4, 64),
             "reference_scale": (64,),
             "reference_weight": ("batch", "references"),
             "strength": ("batch",),

@@ -84,10 +84,10 @@ def test_an_h_space_of_another_size(capsys, checkpoint, tmp_path, out):
     import dataclasses
 
     trained = load_adapter(checkpoint)
-    metadata = dataclasses.replace(trained.metadata, tokens=64)
+    metadata = dataclasses.replace(trained.metadata, tokens=16)
     path = save_adapter(tmp_path / "odd.safetensors", trained.build_adapter(), trained.lora_state, metadata)
     error = _refused(capsys, "--ckpt", path, "--base", checkpoint.parent, "--out", out)
-    assert "64 channels x 64 tokens, the base has 64 x 16" in error
+    assert "64 channels x 64 cells, pooled by 2; the base has 64 x 16" in error
 
 
 def test_a_folder_that_holds_something_else_is_kept(capsys, checkpoint, tmp_path):

@@ -6,13 +6,17 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import open_clip
 import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 
-from training.family.folder import family_hashes, load_family, load_teacher
+from training.family.config import VaeConfig
+from training.family.folder import family_hashes, load_family, load_teacher, save_part
 from training.family.random_family import random_family
+from training.family.scene_cache import SceneCache
+from training.family.vae import encode_latents, train_vae
 
 
 def test_diffusers_and_open_clip_read_the_folder_themselves(nano_family: Path) -> None:
@@ -26,6 +30,16 @@ def test_diffusers_and_open_clip_read_the_folder_themselves(nano_family: Path) -
     family = load_family(nano_family)
     ids, eos = family.text.tokenize(["a cat on a mat", ""])
     assert torch.equal(family.text(ids, eos)[1], clip.encode_text(ids, normalize=True))
+
+
+def test_the_scale_of_the_latents_survives_the_folder(tmp_path: Path) -> None:
+    """Diffusers drops what it took for a default when the model was made, even if it was set since."""
+    pictures = np.random.default_rng(0).integers(0, 256, (192, 3, 16, 16), dtype=np.uint8)
+    scenes = SceneCache(pictures, ("noise",) * len(pictures))
+    shape = VaeConfig(block_out_channels=(8, 8), latent_channels=2, steps=2, batch=2)
+    save_part(train_vae(shape, scenes, scenes, tmp_path), tmp_path / "vae")
+    loaded = AutoencoderKL.from_pretrained(tmp_path / "vae", low_cpu_mem_usage=False)
+    assert float(encode_latents(loaded, scenes, np.arange(192)).std()) == pytest.approx(1.0, abs=0.02)
 
 
 def test_keys_do_not_depend_on_the_padding(nano_family: Path) -> None:

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from ragturbo_runtime.features import encode_int8, scale_of
+from ragturbo_runtime.features import encode_int8, reference_tokens, scale_of
 from ragturbo_runtime.index import ExactIndex
 from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.retriever import Retriever
 from training.ladd.batches import Batcher
 from training.ladd.config import MaskingConfig, RetrievalConfig
-from training.ladd.library import TrainingLibrary, encode_keys, round_to_int8
+from training.ladd.library import TrainingLibrary, bottleneck_tokens, encode_keys, round_to_int8
 from training.ladd.neighbours import find_neighbours, measure_calibration, picture_cosines
 from training.ladd.pairs import Pairs
 from training.ladd.setup import Parts
+from training.models.split_unet import encode
 
 
 def test_neighbours_are_what_the_runtime_finds(parts: Parts) -> None:
@@ -167,6 +168,22 @@ def test_held_out_batches_differ_in_their_references_alone(parts: Parts) -> None
     assert torch.equal(right.weights, wrong.weights)
     assert not torch.equal(right.rows, wrong.rows)
     assert (none.weights == 0).all()
+
+
+def test_training_pools_features_as_the_runtime_pools_them(parts: Parts) -> None:
+    unet, latents = parts.student.unet, parts.library.latents[:3]
+    embeds, _ = parts.family.text.encode(list(parts.library.captions[:3]))
+    with torch.no_grad():
+        h, _ = encode(unet, latents, 0, embeds)
+    for pool in (1, 2):
+        tokens = bottleneck_tokens(unet, latents, embeds, 0, pool=pool).numpy()
+        np.testing.assert_allclose(tokens, reference_tokens(h.numpy(), pool), rtol=1e-4, atol=1e-5)
+
+
+def test_a_pool_that_does_not_divide_the_h_space_is_refused(parts: Parts) -> None:
+    embeds, _ = parts.family.text.encode([""])
+    with pytest.raises(ValueError, match="reference_pool=3 does not divide the h-space of"):
+        bottleneck_tokens(parts.student.unet, parts.library.latents[:1], embeds, 0, pool=3)
 
 
 def test_features_are_rounded_as_the_runtime_rounds_them() -> None:

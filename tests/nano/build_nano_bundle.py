@@ -176,6 +176,7 @@ def _manifest(path: Path, graphs: Mapping[str, GraphEntry], library: LibraryPart
             similarity_high=1.0,
             reference_timestep=0,
             reference_caption="caption",
+            reference_pool=1,
             feature_codec="int8",
         ),
         text=TextSpec(width=WIDTH, embed_dim=EMBED, context_length=CONTEXT),

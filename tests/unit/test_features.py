@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from ragturbo_runtime.errors import RetrievalError
-from ragturbo_runtime.features import FeatureStore, encode_int8, scale_of
+from ragturbo_runtime.features import FeatureStore, encode_int8, reference_tokens, scale_of
 
 FEATURES = hnp.arrays(
     np.float32,
@@ -34,6 +34,16 @@ def test_encoding_what_was_decoded_changes_nothing(h: NDArray[np.float32]) -> No
     scale = scale_of(h)
     encoded = encode_int8(h, scale)
     np.testing.assert_array_equal(encode_int8(encoded * scale, scale), encoded)
+
+
+@given(hnp.arrays(np.float32, (2, 3, 4, 6), elements=st.floats(-100, 100, width=32)), st.sampled_from([1, 2]))
+def test_a_token_is_the_mean_of_its_square_of_cells(h: NDArray[np.float32], pool: int) -> None:
+    tokens = reference_tokens(h, pool)
+    assert tokens.shape == (2, 4 * 6 // pool**2, 3)
+    for token in range(tokens.shape[1]):
+        top, left = pool * (token // (6 // pool)), pool * (token % (6 // pool))
+        cells = h[:, :, top : top + pool, left : left + pool]
+        np.testing.assert_allclose(tokens[:, token], cells.mean(axis=(2, 3)), atol=1e-4)
 
 
 def test_each_channel_uses_its_whole_range() -> None:

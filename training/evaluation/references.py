@@ -83,6 +83,7 @@ def reference_features(
         library,
         timestep=metadata.reference_timestep,
         caption="empty" if metadata.reference_caption == "empty" else "caption",
+        pool=metadata.reference_pool,
         codec="int8" if metadata.feature_codec == "int8" else "float32",
     )
 

@@ -37,6 +37,9 @@ def new_vae(config: VaeConfig, resolution: int) -> AutoencoderKL:
         latent_channels=config.latent_channels,
         norm_num_groups=min(8, config.block_out_channels[0]),
         sample_size=resolution,
+        # Stated, though it is set after training: diffusers reads no value back that it took for a default when the
+        # model was made.
+        scaling_factor=1.0,
     )
 
 

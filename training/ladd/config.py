@@ -45,6 +45,8 @@ class RetrievalConfig:
     """Timestep in [0, N) at which reference features are taken. The paper: 0."""
     reference_caption: Literal["caption", "empty"] = "caption"
     """Prompt that reference features are taken with."""
+    reference_pool: int = 1
+    """Side of the square of h-space cells whose mean is one reference token; 2 keeps a quarter of the tokens."""
     feature_codec: Literal["int8", "float32"] = "int8"
     """How reference features are stored; int8 is what the runtime reads."""
     low_percentile: float = 50.0

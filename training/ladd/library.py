@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from ragturbo_runtime.features import encode_int8, scale_of
 from training.models.split_unet import encode
@@ -75,7 +76,7 @@ def encode_keys(text: TextTower, texts: Sequence[str], *, batch: int = 256) -> T
 
 @torch.no_grad()
 def bottleneck_tokens(
-    unet: UNet2DConditionModel, latents: Tensor, prompt_embeds: Tensor, timestep: int
+    unet: UNet2DConditionModel, latents: Tensor, prompt_embeds: Tensor, timestep: int, *, pool: int = 1
 ) -> Tensor:
     """What clean latents show in h-space: the base encoder's bottleneck, as tokens.
 
@@ -84,13 +85,21 @@ def bottleneck_tokens(
         latents: (B, c, h, w) float32, without noise.
         prompt_embeds: (B, L, D) float32, of the captions or of the empty prompt.
         timestep: In [0, N).
+        pool: Side of the square of cells whose mean is one token.
 
     Returns:
         (B, T, C) float32, row-major.
+
+    Raises:
+        ValueError: The pool does not divide the sides of h.
     """
     timesteps = torch.full((len(latents),), timestep, device=latents.device)
     h, _ = encode(unet, latents, timesteps, prompt_embeds)
-    return h.float().flatten(2).transpose(1, 2)
+    if h.shape[2] % pool or h.shape[3] % pool:
+        raise ValueError(
+            f"reference_pool={pool} does not divide the h-space of {h.shape[2]} x {h.shape[3]}; choose a divisor"
+        )
+    return avg_pool2d(h.float(), pool).flatten(2).transpose(1, 2)
 
 
 class ReferenceFeatures:
@@ -103,6 +112,7 @@ class ReferenceFeatures:
         timestep: In [0, N), at which features are taken.
         caption: "caption": with each entry's caption; "empty": with the empty prompt (then none is ever
             fresh).
+        pool: Side of the square of h-space cells whose mean is one token.
         codec: "int8" stores and rounds as the runtime does; "float32" does not round.
         bf16: Compute fresh features under bfloat16 autocast; the stored ones are float32's.
         batch: Entries at a time.
@@ -116,12 +126,13 @@ class ReferenceFeatures:
         *,
         timestep: int,
         caption: Literal["caption", "empty"],
+        pool: int = 1,
         codec: Literal["int8", "float32"] = "int8",
         bf16: bool = False,
         batch: int = 64,
     ) -> None:
         self.unet, self.text, self.library = unet, text, library
-        self.timestep, self.caption, self.bf16 = timestep, caption, bf16
+        self.timestep, self.caption, self.pool, self.bf16 = timestep, caption, pool, bf16
         rows = torch.split(torch.arange(len(library)), batch)
         # What is kept is computed as the exported encoder computes it: in float32.
         whole = torch.cat(
@@ -168,7 +179,8 @@ class ReferenceFeatures:
         latents = self.library.latents[rows].to(device)
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
             embeds, _ = self.text.encode(captions if self.caption == "caption" else [""])
-            return bottleneck_tokens(self.unet, latents, embeds.expand(len(rows), -1, -1), self.timestep)
+            conditioning = embeds.expand(len(rows), -1, -1)
+            return bottleneck_tokens(self.unet, latents, conditioning, self.timestep, pool=self.pool)
 
     def _restored(self, stored: Tensor) -> Tensor:
         return stored.float() * torch.from_numpy(self.scale) if self.codec == "int8" else stored

@@ -247,6 +247,7 @@ def _reference_features(
         library,
         timestep=config.retrieval.reference_timestep,
         caption=config.retrieval.reference_caption,
+        pool=config.retrieval.reference_pool,
         codec=config.retrieval.feature_codec,
         bf16=bf16,
     )

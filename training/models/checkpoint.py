@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,7 @@ class AdapterMetadata:
         num_attention_heads: Heads of the adapter's attentions.
         norm_num_groups: Groups of its GroupNorm.
         tokens: T, reference tokens per picture.
+        reference_pool: Side of the square of h-space cells whose mean is one token; 1 keeps every cell.
         references: How many references it was trained with, and the default number at run time.
         similarity_low: Cosine at which lambda is 0.
         similarity_high: Cosine at which lambda is 1.
@@ -78,6 +79,7 @@ class AdapterMetadata:
     similarity_high: float = 1.0
     reference_timestep: int = 0
     reference_caption: str = "caption"
+    reference_pool: int = 1
     trained_timesteps: tuple[int, ...] = (999,)
     step: int = 0
     retrieval: bool = True
@@ -94,6 +96,8 @@ class AdapterMetadata:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; allowed: {', '.join(values)}")
+        if self.reference_pool < 1:
+            raise ValueError(f"reference_pool={self.reference_pool} is below 1")
         if not self.similarity_low < self.similarity_high:
             raise ValueError(f"similarity_low={self.similarity_low} is not below {self.similarity_high=}")
 
@@ -251,11 +255,13 @@ def _parse(record: dict[str, Any], path: Path) -> AdapterMetadata:
     found = record.pop("format", None)
     if found != FORMAT:
         raise CheckpointError(f"has format {found!r}; this version reads format {FORMAT}", path=path)
-    expected = {field.name for field in fields(AdapterMetadata)}
-    if record.keys() != expected:
+    known = {field.name for field in fields(AdapterMetadata)}
+    needed = {field.name for field in fields(AdapterMetadata) if field.default is MISSING}
+    # A field that came later has a default that says what files did before it.
+    if not needed <= record.keys() <= known:
         raise CheckpointError(
-            f"its metadata lacks {sorted(expected - record.keys())} and has unknown "
-            f"{sorted(record.keys() - expected)}; it was written by another version of ragturbo",
+            f"its metadata lacks {sorted(needed - record.keys())} and has unknown "
+            f"{sorted(record.keys() - known)}; it was written by another version of ragturbo",
             path=path,
         )
     try:

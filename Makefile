@@ -1,5 +1,5 @@
 # Two commands are enough for a newcomer: `make demo` and `make test`. `make help` lists the others.
-# They need python3.11 (or newer), make, bash and the package registry; nothing else.
+# They need python3.11 (or newer) with ensurepip or pip, make, bash and the package registry; nothing else.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -61,13 +61,13 @@ package: $(UV) ## dist/: the sdist, and the wheel that is built from it
 	$(UV) build --python $(PYTHON) --build-constraints constraints-dev.txt --out-dir dist .
 	@ls -l dist
 
-train: .venv/.stamp ## the emoji family from nothing, adapter included; goes on where it stopped
-	$(DEV) -m training.family --config $(CONFIG) --until vae
+train: .venv/.stamp ## a family from nothing, adapter included: make train FAMILY=runs/mine; goes on where it stopped
+	$(DEV) -m training.family --config $(CONFIG) --out $(FAMILY) --until vae
 	test -e $(FAMILY)/judge.safetensors || \
 		$(DEV) -m training.evaluation.judge --config $(CONFIG) --vae $(FAMILY)/vae --out $(FAMILY)/judge.safetensors
-	$(DEV) -m training.family --config $(CONFIG)
-	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --resume
-	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --resume --no-retrieval
+	$(DEV) -m training.family --config $(CONFIG) --out $(FAMILY)
+	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --family $(FAMILY) --resume
+	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --family $(FAMILY) --resume --no-retrieval
 
 export: .venv/.stamp ## the trained family as the bundle that ships
 	$(DEV) -m export.onnx --ckpt $(FAMILY)/adapter.safetensors --out ragturbo_sdk/bundles/emoji
@@ -89,8 +89,13 @@ distclean: clean ## clean, and remove the environments too
 # ── environments: made from nothing, and only when something they depend on changed ───────────────
 
 $(UV): constraints-dev.txt
-	@$(PYTHON) -m venv .venv-uv
-	@.venv-uv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-dev.txt uv
+	@$(PYTHON) -m venv --without-pip .venv-uv
+	@if $(PYTHON) -c 'import ensurepip' 2>/dev/null; then \
+		.venv-uv/bin/python -m ensurepip --default-pip >/dev/null && pip=.venv-uv/bin/python; \
+	elif $(PYTHON) -m pip --version >/dev/null 2>&1; then pip=$(PYTHON); \
+	else echo "$(PYTHON) has neither ensurepip nor pip; on Debian: apt install python3-venv" >&2; exit 1; fi; \
+	$$pip -m pip --python .venv-uv/bin/python install --quiet --disable-pip-version-check \
+		--constraint constraints-dev.txt uv
 	@touch $@
 
 .venv-demo/.stamp: pyproject.toml constraints.txt | $(UV)

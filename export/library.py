@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from export.manifest import h_space_id, key_space_id
 from export.models import Models
 from export.pictures import Entry, Pixels
 from ragturbo_runtime.features import reference_tokens
@@ -18,6 +19,7 @@ from ragturbo_runtime.index import has_scann
 from ragturbo_runtime.library_writer import LibraryItem, write_library
 from ragturbo_runtime.manifest import LibraryPart
 from ragturbo_runtime.session import GraphSession
+from ragturbo_runtime.spaces import Spaces
 from ragturbo_runtime.tokenizer import Tokenizer
 
 DIRECTORY = "library"
@@ -38,7 +40,7 @@ def build_library(
     Args:
         bundle: The bundle's folder, in the making.
         entries: N pictures, at least one.
-        models: Says at which timestep and with which caption features are taken.
+        models: Says at which timestep and with which caption features are taken, and what the spaces are called.
         sessions: text_encoder, vae_encoder, unet_encoder of this bundle.
         tokenizer: Of this bundle.
 
@@ -60,7 +62,8 @@ def build_library(
             pictures = [entry.load() for entry in some]
             keys[rows], features[rows] = encoder.encode(pictures, [entry.caption for entry in some])
             items += [_item(entry, picture) for entry, picture in zip(some, pictures, strict=True)]
-        return write_library(bundle / DIRECTORY, items, keys, features, with_scann=has_scann())
+        spaces = Spaces(key_space_id(models), h_space_id(models))
+        return write_library(bundle / DIRECTORY, items, keys, features, spaces=spaces, with_scann=has_scann())
     finally:
         del features
         scratch.unlink(missing_ok=True)

@@ -100,12 +100,12 @@ def key_space_id(models: Models) -> str:
 
 
 def h_space_id(models: Models) -> str:
-    """Return a hash of what features are made with: the encoders of the base, the timestep, the caption, the pooling.
+    """Return a hash of what features are made with: the base's encoders and configs, timestep, caption, pooling.
 
     The adapter and its LoRA are no part of it: retraining them keeps a library valid.
     """
     metadata = models.metadata
-    base = {name: models.hashes[name] for name in ("unet", "text_encoder", "vae")}
+    base = {name: models.hashes[name] for name in ("unet", "text_encoder", "vae", "configs")}
     taken = {
         "timestep": metadata.reference_timestep,
         "caption": metadata.reference_caption,

@@ -29,7 +29,7 @@ class Models:
         family: The base; the up blocks of its U-Net hold the fused LoRA, the rest is the base's own.
         adapter: The h-space adapter, in evaluation mode.
         metadata: What the adapter was trained for.
-        hashes: SHA-256, hex: unet, text_encoder, vae, adapter.
+        hashes: SHA-256, hex: unet, text_encoder, vae, configs, adapter.
     """
 
     family: Family

@@ -7,9 +7,7 @@ with the columns ``file_name`` and ``text`` (or ``caption``), and optionally ``s
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,9 +15,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from export.errors import ExportError
+from export.picture_metadata import read_rows
 from training.data.render import draw
 from training.data.splits import scene
 from training.data.world import parse_world
@@ -107,7 +106,7 @@ def folder_entries(folder: Path, resolution: int) -> list[Entry]:
     Raises:
         ExportError: The folder, its metadata, a column or a picture is missing, or a caption is empty.
     """
-    entries = [_entry(folder, place, row, resolution) for place, row in _rows(folder)]
+    entries = [_entry(folder, place, row, resolution) for place, row in read_rows(folder)]
     if not entries:
         raise ExportError(
             f"{folder}: its metadata lists no picture; give --library none for a bundle without"
@@ -115,34 +114,6 @@ def folder_entries(folder: Path, resolution: int) -> list[Entry]:
     if len({entry.id for entry in entries}) != len(entries):
         raise ExportError(f"{folder}: its metadata lists a file_name twice")
     return entries
-
-
-def _rows(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Each row of the metadata, and where it stands."""
-    table, lines = folder / "metadata.csv", folder / "metadata.jsonl"
-    if table.is_file():
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            for number, row in enumerate(csv.DictReader(file), start=2):
-                yield f"{table}:{number}", row
-    elif lines.is_file():
-        for number, line in enumerate(lines.read_text(encoding="utf-8").splitlines(), start=1):
-            if line.strip():
-                yield f"{lines}:{number}", _json_row(line, f"{lines}:{number}")
-    else:
-        raise ExportError(
-            f"{folder}: no metadata.csv and no metadata.jsonl in it; list the pictures there, "
-            "with the columns file_name and text"
-        )
-
-
-def _json_row(line: str, place: str) -> dict[str, Any]:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise ExportError(f"{place}: not JSON ({error})") from error
-    if not isinstance(row, dict):
-        raise ExportError(f"{place}: expected a JSON object, found {type(row).__name__}")
-    return row
 
 
 def _entry(folder: Path, place: str, row: dict[str, Any], resolution: int) -> Entry:
@@ -153,20 +124,35 @@ def _entry(folder: Path, place: str, row: dict[str, Any], resolution: int) -> En
     name = str(row.get("file_name") or "")
     if not name or not values["caption"]:
         raise ExportError(f"{place}: needs file_name and text, has {sorted(key for key in row if row[key])}")
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        raise ExportError(f"{place}: {name}: no such picture inside {folder}")
-    load = partial(_load, path, resolution)
+    load = partial(_load, _inside(folder, name, place), place, resolution)
     return Entry(name, values["caption"], values["source"], values["licence"] or "unknown", load)
 
 
-def _load(path: Path, resolution: int) -> Pixels:
+def _inside(folder: Path, name: str, place: str) -> Path:
+    """The picture's path, links followed; a list that someone else wrote must not name files elsewhere."""
+    try:
+        path = (folder / name).resolve()
+        found = path.is_relative_to(folder.resolve()) and path.is_file()
+    except (OSError, RuntimeError, ValueError):  # a name too long, links in a circle, a NUL
+        found = False
+    if not found:
+        raise ExportError(
+            f"{place}: {name}: no such picture inside {folder}; put it there, or take the row out"
+        )
+    return path
+
+
+def _load(path: Path, place: str, resolution: int) -> Pixels:
     """Read a picture, cut its middle square, and scale it."""
     try:
         with Image.open(path) as image:
             picture = image.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise ExportError(f"{path}: not a picture that can be read ({error})") from error
+    # Of a damaged file Pillow's decoders raise what comes: SyntaxError, struct.error, DecompressionBombError.
+    except Exception as error:
+        raise ExportError(
+            f"{place}: {path}: not a picture that can be read ({error}); "
+            "make it smaller or save it as PNG, or take the row out"
+        ) from error
     side = min(picture.size)
     left, top = (picture.width - side) // 2, (picture.height - side) // 2
     # Cut first: resize(box=...) would filter in pixels from outside the box.

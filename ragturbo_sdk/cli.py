@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from ragturbo_sdk.arguments import parse
 from ragturbo_sdk.commands import run
-from ragturbo_sdk.errors import InvalidInputError, PromptTruncatedWarning, RagTurboError
+from ragturbo_sdk.errors import InvalidInputError, OutputError, PromptTruncatedWarning, RagTurboError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after the command's name; None for those of the process.
 
     Returns:
-        The exit status: 0, 2 for an error of ours, 130 if interrupted.
+        The exit status: 0, 1 if the reader of the output left, 2 for an error of ours, 130 if interrupted.
     """
     _never_fail_to_print()
     try:
@@ -36,16 +36,31 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         with _warnings_as_lines():
             text = run(arguments)
-        print(text, flush=True)
+        return _print(text)
     except RagTurboError as error:
         return _report(error)
     except KeyboardInterrupt:
         print("ragturbo: interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read our output has left, as `| head` does; stay silent at exit, too
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _print(text: str) -> int:
+    """Print the answer; return the exit status."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever read our output has left, as `| head` does
+        _discard_output()
         return 1
+    except OSError as error:
+        _discard_output()
+        what = f"standard output: cannot be written ({error.strerror or error})"
+        return _report(OutputError(what, path="stdout", hint="make room, or send the output elsewhere"))
     return 0
+
+
+def _discard_output() -> None:
+    """Let what is still in the buffer go nowhere: at exit Python would try to write it again, and complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _report(error: RagTurboError) -> int:

@@ -69,7 +69,7 @@ class Generator:
             BundleCorruptError: A file is missing or damaged.
             BundleVersionError: The bundle is for another version of ragturbo.
             ProviderUnavailableError: The device cannot be used here.
-            RetrievalError: The library cannot be read.
+            RetrievalError: The library cannot be read, or was made for another bundle.
         """
         if threads is not None:
             threads = check_integer("threads", threads, 1, 1024, hint="pass None for one per core")

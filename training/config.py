@@ -33,7 +33,8 @@ def parse_table(kind: type[Config], table: typing.Mapping[str, object], where: s
         where: How errors call the table, e.g. ``"emoji.toml [vae]"``.
 
     Raises:
-        ValueError: An unknown key, a missing one without a default, or a value of another type.
+        ValueError: An unknown key, a missing one without a default, a value of another type, or one that the dataclass
+            itself refuses.
     """
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(table) - set(fields)):
@@ -46,13 +47,21 @@ def parse_table(kind: type[Config], table: typing.Mapping[str, object], where: s
     if missing:
         raise ValueError(f"{where}: missing keys {missing}")
     hints = typing.get_type_hints(kind)
-    return kind(**{key: _convert(hints[key], value, f"{where} {key}") for key, value in table.items()})
+    values = {key: _convert(hints[key], value, f"{where} {key}") for key, value in table.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
 
 
 def _convert(hint: object, value: object, where: str) -> object:
     """Accept what the annotation allows: an int where a float is wanted, a list where a tuple is."""
-    if typing.get_origin(hint) is tuple and isinstance(value, list):
+    if typing.get_origin(hint) is tuple:
         item = typing.get_args(hint)[0]
+        if not isinstance(value, list):
+            raise ValueError(
+                f"{where}: is {value!r} ({type(value).__name__}); allowed is a list of {item.__name__}"
+            )
         return tuple(_convert(item, entry, where) for entry in value)
     if hint is float and type(value) is int:
         return float(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Bundle:
 
         Raises:
             InvalidInputError: ``path`` or ``verify`` is not one of the above.
-            BundleNotFoundError: There is no such folder, or no manifest.json in it.
+            BundleNotFoundError: There is no such folder, the path cannot be one, or no manifest.json is in it.
             BundleVersionError: It was made for another schema or SDK version.
             BundleCorruptError: The manifest, or a file that it names, is not what it should be.
         """
@@ -59,7 +60,7 @@ class Bundle:
             )
         if not isinstance(path, str | Path):
             raise InvalidInputError(f"bundle is {path!r}, expected a folder's path", argument="bundle")
-        folder = Path(path).expanduser().resolve()
+        folder = _absolute(path)
         bundle = cls(path=folder, manifest=read_manifest(folder))
         if sdk_version is not None:
             bundle.require_sdk(sdk_version)
@@ -152,7 +153,12 @@ class Bundle:
                 )
 
     def _inside(self, relative: str) -> Path:
-        path = (self.path / relative).resolve()
+        try:
+            path = (self.path / relative).resolve()
+        except (OSError, RuntimeError, ValueError) as exc:  # links in a circle, letters that no path can hold
+            raise BundleCorruptError(
+                f"{relative}: cannot be read ({exc})", path=self.path / relative, hint=_HINT
+            ) from exc
         if not path.is_relative_to(self.path):
             raise BundleCorruptError(
                 f"{relative}: leads out of the bundle to {path}", path=self.path / relative, hint=_HINT
@@ -176,6 +182,22 @@ class Bundle:
             raise BundleCorruptError(
                 f"{entry.file}: sha256 {found}, expected {entry.sha256}", path=path, hint=_HINT
             )
+
+
+def _absolute(path: str | Path) -> Path:
+    """Resolve a folder's path; that there is no manifest in it is for read_manifest to say."""
+    try:
+        folder = Path(path).expanduser().resolve()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            folder.stat()  # from Python 3.13 on, resolve() lets links in a circle pass
+    except (OSError, RuntimeError, ValueError) as exc:  # no such user, links in a circle, a NUL
+        reason = exc.strerror if isinstance(exc, OSError) else exc
+        raise BundleNotFoundError(
+            f"{str(path)!r}: no folder that can be opened ({reason})",
+            path=path,
+            hint="pass a folder that python -m export.onnx wrote, or no bundle at all for the bundled model",
+        ) from exc
+    return folder
 
 
 def _release(version: str) -> tuple[int, ...]:

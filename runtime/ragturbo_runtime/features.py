@@ -28,8 +28,9 @@ def reference_tokens(h: NDArray[Any], pool: int) -> NDArray[Any]:
         (B, T, C), row-major, T = hh * hw / pool**2.
     """
     batch, channels, height, width = h.shape
-    cells = h.reshape(batch, channels, height // pool, pool, width // pool, pool).mean(axis=(3, 5))
-    return cells.reshape(batch, channels, -1).transpose(0, 2, 1)
+    squares = h.reshape(batch, channels, height // pool, pool, width // pool, pool)
+    cells: NDArray[Any] = squares.mean(axis=(3, 5)).reshape(batch, channels, -1)
+    return cells.transpose(0, 2, 1)
 
 
 def scale_of(h: NDArray[Any]) -> Scale:

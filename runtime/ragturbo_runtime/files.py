@@ -30,7 +30,8 @@ def write_bytes(path: Path, data: bytes) -> Path:
         The path.
 
     Raises:
-        OutputError: The folder is missing or not writable, or the disk is full; nothing is left behind.
+        OutputError: The folder is missing or not writable, or the disk is full; nothing is left behind, as
+            after Ctrl-C.
     """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -39,13 +40,14 @@ def write_bytes(path: Path, data: bytes) -> Path:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-        sync_directory(path.parent)
     except OSError as exc:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise OutputError(
             f"{path}: cannot be written ({exc.strerror or exc})", path=path, hint="choose a writable folder"
         ) from exc
+    finally:
+        with contextlib.suppress(OSError):  # it is there only after a failure, Ctrl-C included
+            temporary.unlink()
+    _sync_if_possible(path.parent)
     return path
 
 
@@ -86,6 +88,15 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def _sync_if_possible(path: Path) -> None:
+    """Flush a folder's entries after a rename: what was renamed is in its place, whatever this says.
+
+    A network file system may refuse it, and an error now would call a file missing that is there.
+    """
+    with contextlib.suppress(OSError):
+        sync_directory(path)
+
+
 def replace_directory(new: Path, target: Path) -> None:
     """Put a finished folder in the place of another, which is then deleted.
 
@@ -105,7 +116,7 @@ def replace_directory(new: Path, target: Path) -> None:
         shutil.rmtree(new, ignore_errors=True)
     else:
         _replace_in_two_steps(new, target)
-    sync_directory(target.parent)
+    _sync_if_possible(target.parent)
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeGuard
 
 from ragturbo_runtime.errors import BundleCorruptError
 
@@ -61,7 +62,7 @@ class JsonFields:
     def number(self, key: str) -> float:
         """Return a finite float (an integer counts); raises BundleCorruptError otherwise."""
         value = self._require(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if not _is_number(value) or not math.isfinite(value):
             raise self.fault(key, value, "a finite number")
         return float(value)
 
@@ -70,16 +71,9 @@ class JsonFields:
         value = self.data.get(key)
         if value is None:
             return None
-        if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        if not _is_number(value) or math.isnan(value):
             raise self.fault(key, value, "a number or null")
         return float(value)
-
-    def boolean(self, key: str) -> bool:
-        """Return true or false; raises BundleCorruptError otherwise."""
-        value = self._require(key)
-        if not isinstance(value, bool):
-            raise self.fault(key, value, "true or false")
-        return value
 
     def nested(self, key: str) -> JsonFields:
         """Return a nested object; raises BundleCorruptError otherwise."""
@@ -131,6 +125,13 @@ class JsonFields:
             name = f"{self.where}.{key}" if self.where else key
             raise BundleCorruptError(f"{self.path.name}: {name} is missing", path=self.path, hint=_HINT)
         return self.data[key]
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    """Whether a float can hold it: JSON's integers have no limit, and ``math`` overflows on large ones."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) <= sys.float_info.max
 
 
 def _shorten(value: object) -> str:

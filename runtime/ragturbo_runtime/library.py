@@ -1,8 +1,9 @@
 """The reference library of a bundle: what retrieval looks in, read-only.
 
-Files in the folder: ``records.sqlite`` (captions, sources, licences, thumbnails), ``keys.f16`` ((N, E)
-float16 unit vectors), ``features.i8`` ((N, T, C) int8), ``scale.f32`` ((C,) float32) and, as a rebuildable
-cache, ``scann/``. All arrays are raw and little-endian; their shapes follow from the sizes.
+Files in the folder: ``records.sqlite`` (captions, sources, licences, thumbnails, and which encoders the numbers
+come from), ``keys.f16`` ((N, E) float16 unit vectors), ``features.i8`` ((N, T, C) int8), ``scale.f32`` ((C,)
+float32) and, as a rebuildable cache, ``scann/``. All arrays are raw and little-endian; their shapes follow from
+the sizes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ragturbo_runtime.errors import InvalidInputError, RetrievalError
 from ragturbo_runtime.features import FeatureStore
 from ragturbo_runtime.index import NearestNeighbors, open_index
 from ragturbo_runtime.manifest import LibraryPart
+from ragturbo_runtime.spaces import Spaces, read_spaces
 
 RECORDS_FILE = "records.sqlite"
 KEYS_FILE = "keys.f16"
@@ -98,6 +100,7 @@ class Library:
         channels: C of the features.
         scale: (C,) float32, what the int8 features are to be multiplied by.
         index: Nearest-neighbour search over the keys.
+        spaces: The encoders that keys and features come from; None if the records do not say.
     """
 
     def __init__(self, directory: Path, count: int) -> None:
@@ -120,7 +123,7 @@ class Library:
         )
         self.index: NearestNeighbors = open_index(keys, directory / SCANN_FOLDER)
         self._lock = threading.Lock()
-        self._records = _connect(directory / RECORDS_FILE)
+        self._records, self.spaces = _open_records(directory / RECORDS_FILE)
 
     @classmethod
     def open(cls, directory: Path, part: LibraryPart) -> Library:
@@ -248,7 +251,7 @@ class Library:
             raise RetrievalError(f"library records cannot be read ({exc})", hint=_HINT) from exc
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _open_records(path: Path) -> tuple[sqlite3.Connection, Spaces | None]:
     """Open read-only and immutable: no lock file is written beside it, and any thread may use it."""
     uri = f"file:{quote(path.as_posix())}?mode=ro&immutable=1"
     try:
@@ -256,10 +259,11 @@ def _connect(path: Path) -> sqlite3.Connection:
             connection = sqlite3.connect(uri, uri=True, check_same_thread=False)
             on_failure.callback(connection.close)
             connection.execute(_SELECT.format(0)).fetchone()
+            spaces = read_spaces(connection)
             on_failure.pop_all()
     except sqlite3.Error as exc:
         raise RetrievalError(f"{path}: cannot be read ({exc})", hint=_HINT) from exc
-    return connection
+    return connection, spaces
 
 
 def _read(path: Path, dtype: np.dtype[np.generic]) -> NDArray[np.generic]:

@@ -19,6 +19,7 @@ from ragturbo_runtime.files import file_entry, replace_directory, sync_directory
 from ragturbo_runtime.index import build_scann_index
 from ragturbo_runtime.library import FEATURES_FILE, KEYS_FILE, RECORDS_FILE, SCALE_FILE, SCANN_FOLDER
 from ragturbo_runtime.manifest import LibraryPart
+from ragturbo_runtime.spaces import Spaces, write_spaces
 
 _ROWS_AT_ONCE = 256
 _SCHEMA = (
@@ -54,6 +55,7 @@ def write_library(
     keys: NDArray[Any],
     features: NDArray[Any],
     *,
+    spaces: Spaces,
     with_scann: bool = True,
 ) -> LibraryPart:
     """Write a library folder beside its place, sync it and put it there: the old one or the new one is seen.
@@ -63,6 +65,7 @@ def write_library(
         items: N pictures.
         keys: (N, E) float unit vectors: ``text_embeds`` of the captions.
         features: (N, T, C) float, ``h`` of the pictures; a memory map is read in blocks.
+        spaces: The encoders that made keys and features: a bundle of other encoders refuses the library.
         with_scann: Also build the ScaNN index.
 
     Returns:
@@ -80,7 +83,7 @@ def write_library(
     try:
         temporary.mkdir(parents=True)
         _write_arrays(temporary, keys, features)
-        _write_records(temporary / RECORDS_FILE, items)
+        _write_records(temporary / RECORDS_FILE, items, spaces)
         if with_scann:
             build_scann_index(keys, temporary / SCANN_FOLDER)
         names = _sync(temporary)
@@ -125,12 +128,13 @@ def _write_arrays(directory: Path, keys: NDArray[Any], features: NDArray[Any]) -
             file.write(encode_int8(features[start : start + _ROWS_AT_ONCE], scale).tobytes())
 
 
-def _write_records(path: Path, items: Sequence[LibraryItem]) -> None:
+def _write_records(path: Path, items: Sequence[LibraryItem], spaces: Spaces) -> None:
     connection = sqlite3.connect(path)
     try:
         with connection:
             for statement in _SCHEMA:
                 connection.execute(statement)
+            write_spaces(connection, spaces)
             connection.executemany(
                 "INSERT INTO records VALUES (?, ?, ?, ?, ?)",
                 ((row, i.id, i.caption, i.source, i.licence) for row, i in enumerate(items)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.errors import (
@@ -18,6 +19,7 @@ from ragturbo_runtime.manifest import MANIFEST_FILE, REQUIRED_GRAPHS
 from ragturbo_runtime.providers import Device, cpu_device, find_device
 from ragturbo_runtime.sampler import Schedule
 from ragturbo_runtime.session import GraphSession, SessionOptions
+from ragturbo_runtime.spaces import Spaces, require_spaces
 from ragturbo_runtime.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,7 @@ def open_parts(bundle: Bundle, *, device: str, threads: int | None) -> Parts:
         InvalidInputError: The device's name cannot be read.
         ProviderUnavailableError: The device was asked for by name and cannot be used.
         BundleCorruptError: A file is not what the manifest says, or the library does not fit the adapter.
-        RetrievalError: The library cannot be read.
+        RetrievalError: The library cannot be read, or was made for another bundle.
     """
     found = find_device(device)
     try:
@@ -106,15 +108,25 @@ def _open_library(bundle: Bundle) -> Library | None:
     part = bundle.manifest.library
     if part is None:
         return None
-    library = Library.open(bundle.library_directory(part), part)
-    found = (library.embed_dim, library.tokens, library.channels)
-    text, adapter = bundle.manifest.text, bundle.manifest.adapter
-    expected = (text.embed_dim, adapter.tokens, adapter.channels)
-    if found != expected:
+    directory = bundle.library_directory(part)
+    library = Library.open(directory, part)
+    try:
+        _check_library(bundle, library, directory)
+    except RagTurboError:
         library.close()
+        raise
+    return library
+
+
+def _check_library(bundle: Bundle, library: Library, directory: Path) -> None:
+    """Refuse a library that this bundle's graphs cannot read, or would read as something else than it is."""
+    manifest = bundle.manifest
+    require_spaces(library.spaces, Spaces(manifest.key_space_id, manifest.h_space_id), directory)
+    found = (library.embed_dim, library.tokens, library.channels)
+    expected = (manifest.text.embed_dim, manifest.adapter.tokens, manifest.adapter.channels)
+    if found != expected:
         raise BundleCorruptError(
             f"library: key width, tokens, channels are {found}, the model's are {expected}",
             path=bundle.path,
             hint="export the library again with this model's encoders",
         )
-    return library

@@ -12,7 +12,7 @@ Without references the adapter graph does not run at all: the picture is the bas
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from types import TracebackType
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Features, Keys, Latents, PromptEmbeds, Scale, Weights
+from ragturbo_runtime.beside import run_beside
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.errors import InferenceError, RetrievalError
 from ragturbo_runtime.finite import require_finite
@@ -71,7 +72,6 @@ class Pipeline:
         self._schedule = parts.schedule
         self._graphs = parts.graphs
         self._calibration = Calibration(spec.similarity_low, spec.similarity_high)
-        self._beside = ThreadPoolExecutor(thread_name_prefix="ragturbo-retrieval")
 
     @classmethod
     def load(cls, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Pipeline:
@@ -89,7 +89,7 @@ class Pipeline:
             InvalidInputError: The device's name cannot be read.
             ProviderUnavailableError: The device was asked for by name and cannot be used.
             BundleCorruptError: A file is not what the manifest says.
-            RetrievalError: The library cannot be read.
+            RetrievalError: The library cannot be read, or was made for another model.
         """
         return cls(bundle, open_parts(bundle, device=device, threads=threads))
 
@@ -106,7 +106,6 @@ class Pipeline:
     def close(self) -> None:
         """Close the library and let go of the graphs; drawing afterwards raises InferenceError."""
         self._graphs = {}
-        self._beside.shutdown()
         if self.library is not None:
             self.library.close()
 
@@ -220,10 +219,7 @@ class Pipeline:
             nothing.set_result(_Found([[] for _ in order], None, Stopwatch()))
             return nothing
         self._require_library()
-        try:
-            return self._beside.submit(self._look_up, prompts, order, keys, request)
-        except RuntimeError as exc:
-            raise _closed("retrieval") from exc
+        return run_beside(lambda: self._look_up(prompts, order, keys, request))
 
     def _look_up(self, prompts: list[str], order: list[int], keys: Keys, request: DrawRequest) -> _Found:
         watch = Stopwatch()
@@ -319,7 +315,7 @@ class Pipeline:
     def _graph(self, name: str) -> GraphSession:
         graph = self._graphs.get(name)
         if graph is None:
-            raise _closed(name)
+            raise InferenceError(f"{name}: the pipeline was closed", graph=name, hint="load it again")
         return graph
 
     def _require_library(self) -> Library:
@@ -329,10 +325,6 @@ class Pipeline:
                 hint="draw with references=0, or export with --library",
             )
         return self.library
-
-
-def _closed(graph: str) -> InferenceError:
-    return InferenceError(f"{graph}: the pipeline was closed", graph=graph, hint="load it again")
 
 
 def _queries(prompt: str) -> list[str]:

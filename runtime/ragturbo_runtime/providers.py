@@ -48,9 +48,9 @@ class Device:
         return [(CUDA, options), (CPU, {})]
 
 
-def cpu_device(*, may_fall_back: bool = False) -> Device:
+def cpu_device() -> Device:
     """Return the CPU."""
-    return Device(name="cpu", kind="cpu", index=0, may_fall_back=may_fall_back)
+    return Device(name="cpu", kind="cpu", index=0, may_fall_back=False)
 
 
 def find_device(device: str) -> Device:

@@ -8,6 +8,7 @@ float64, arrays float32.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,6 +21,9 @@ from ragturbo_runtime.errors import InvalidInputError
 
 MAX_INFERENCE_STEPS = 4
 """SD-Turbo and its kin are distilled for one to four steps."""
+
+MAX_TRAIN_TIMESTEPS = 100_000
+"""A hundred times what any model has: a damaged number must not fill the memory."""
 
 PredictionType = Literal["epsilon", "v_prediction"]
 
@@ -52,19 +56,9 @@ class Schedule:
         Raises:
             InvalidInputError: A key is missing or has a value that this sampler does not know.
         """
-        count = int(_number(scheduler, "num_train_timesteps"))
-        start, end = _number(scheduler, "beta_start"), _number(scheduler, "beta_end")
-        if count < 2 or not 0 < start <= end < 1:
-            raise _fault(
-                "beta_start, beta_end", (start, end), "0 < beta_start <= beta_end < 1, two timesteps or more"
-            )
-        kind = _choice(scheduler, "beta_schedule", ("scaled_linear", "linear"))
+        betas = _betas(scheduler)
         prediction = _choice(scheduler, "prediction_type", ("epsilon", "v_prediction"))
         _choice(scheduler, "timestep_spacing", ("trailing",))
-        if kind == "linear":
-            betas = np.linspace(start, end, count)
-        else:
-            betas = np.linspace(start**0.5, end**0.5, count) ** 2
         alphas_cumprod: NDArray[np.float64] = np.cumprod(1.0 - betas, dtype=np.float64)
         if scheduler.get("rescale_betas_zero_snr", False):
             if prediction == "epsilon":
@@ -172,10 +166,26 @@ def _rescale_zero_terminal_snr(alphas_cumprod: NDArray[np.float64]) -> NDArray[n
     return result
 
 
+def _betas(scheduler: Mapping[str, Any]) -> NDArray[np.float64]:
+    """The variance that each train timestep adds."""
+    count = _number(scheduler, "num_train_timesteps")
+    if not count.is_integer() or not 2 <= count <= MAX_TRAIN_TIMESTEPS:
+        seen = scheduler["num_train_timesteps"]
+        raise _fault("num_train_timesteps", seen, f"an integer from 2 to {MAX_TRAIN_TIMESTEPS}")
+    start, end = _number(scheduler, "beta_start"), _number(scheduler, "beta_end")
+    if not 0 < start <= end < 1:
+        raise _fault("beta_start, beta_end", (start, end), "0 < beta_start <= beta_end < 1")
+    if _choice(scheduler, "beta_schedule", ("scaled_linear", "linear")) == "linear":
+        return np.linspace(start, end, int(count), dtype=np.float64)
+    betas: NDArray[np.float64] = np.linspace(start**0.5, end**0.5, int(count), dtype=np.float64) ** 2
+    return betas
+
+
 def _number(scheduler: Mapping[str, Any], key: str) -> float:
     value = scheduler.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _fault(key, value, "a number")
+    # The comparison is exact for integers that no float can hold, and false for NaN.
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+        raise _fault(key, value, "a finite number")
     return float(value)
 
 

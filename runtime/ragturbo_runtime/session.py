@@ -6,7 +6,6 @@ per run; every exception of ONNX Runtime becomes one of ours.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,7 +60,6 @@ class GraphSession:
 
     Attributes:
         name: The graph's name in the manifest.
-        load_ms: Milliseconds that making the session took.
     """
 
     def __init__(self, name: str, path: Path, spec: GraphEntry, options: SessionOptions) -> None:
@@ -81,19 +79,12 @@ class GraphSession:
         self._path = path
         self._spec = spec
         self._options = options
-        start = time.perf_counter()
         self._session = self._create()
         require_provider(options.device, self._session.get_providers())
         self._check_signature("input", spec.inputs, self._session.get_inputs())
         self._check_signature("output", spec.outputs, self._session.get_outputs())
         self._inputs = {item.name: item for item in spec.inputs}
         self._outputs = [item.name for item in spec.outputs]
-        self.load_ms = (time.perf_counter() - start) * 1e3
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        """The names of the outputs, in the order of the manifest."""
-        return tuple(self._outputs)
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Array]:
         """Run the graph and bring its outputs to numpy.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,6 +30,14 @@ def test_the_caption_names_every_group_the_relation_and_the_ground(shown: Scene)
         assert describe(group) in shown.caption
     ground = str(shown.background) if shown.place is None else PLACES[shown.place][0]
     assert ground in shown.caption
+
+
+def test_over_a_thousand_scenes_a_second() -> None:
+    """Composed and drawn, in processor time, once the glyphs are scaled: no training waits for its pictures."""
+    draw_batch(scenes(WORLD, "train", 300), 64)
+    before = time.process_time()
+    draw_batch(scenes(WORLD, "train", 300), 64)
+    assert 300 / (time.process_time() - before) > 1000
 
 
 @settings(max_examples=200, deadline=None)

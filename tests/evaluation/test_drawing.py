@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from training.evaluation.references import (
     read_features,
     reference_features,
 )
-from training.family.folder import Family, load_teacher
+from training.family.folder import Family, family_hashes, load_teacher
 from training.family.grid import to_uint8
 from training.family.sampling import draw_prompts
 from training.ladd.setup import encode_library, world_of
@@ -96,6 +99,18 @@ def test_an_adapter_of_another_base_is_refused(family: Family, family_path: Path
     other = Family(**{**vars(family), "path": random_family(tmp_path / "other", seed=1)})
     with pytest.raises(CheckpointError, match="trained on another base"):
         with_lora(other, load_adapter(family_path / "adapter.safetensors"))
+
+
+def test_an_adapter_of_another_configuration_is_refused(family_path: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(family_path, tmp_path / "other"))
+    config = json.loads((other / "vae" / "config.json").read_text())
+    (other / "vae" / "config.json").write_text(json.dumps({**config, "scaling_factor": 0.5}))
+    adapter = load_adapter(family_path / "adapter.safetensors")
+    with pytest.raises(CheckpointError, match="trained on another base: configs has sha256"):
+        adapter.check_base(family_hashes(other))
+    known = {part: value for part, value in adapter.metadata.base_hashes.items() if part != "configs"}
+    older = replace(adapter, metadata=replace(adapter.metadata, base_hashes=known))
+    older.check_base(family_hashes(other))  # written before configs were hashed: it cannot tell
 
 
 def test_teacher_follows_ddim(family: Family, family_path: Path) -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from training import precision
 from training.data.render import draw
 from training.data.scene import Scene
 from training.data.world import World
+from training.evaluation import judge_training
 from training.evaluation.judge import Judge, Pixels, main, object_recall
 from training.evaluation.judge_network import JudgeNetwork
 from training.evaluation.judge_targets import NOTHING, UNDECIDED, Thing, judge_loss, make_targets
-from training.evaluation.judge_training import format_errors, measure_errors
+from training.evaluation.judge_training import format_errors, measure_errors, train_judge
 from training.evaluation.reading import GROUNDS
+from training.family.config import VaeConfig
+from training.family.folder import save_part
+from training.family.shapes import new_vae
 
 CELLS = 8
 
@@ -164,7 +171,7 @@ def test_judge_of_another_world_is_refused(tiny_world: World) -> None:
     with pytest.raises(ValueError, match="'frog' as rare, the family as common"):
         judge.check_world(World(common=tiny_world.names, rare=(), library_only=()))
     with pytest.raises(ValueError, match="'dog' as None"):
-        judge.check_world(World(common=("dog",), rare=(), library_only=()))
+        judge.check_world(World(common=("dog", "cow", "pig"), rare=(), library_only=()))
 
 
 @pytest.mark.parametrize(
@@ -188,9 +195,54 @@ def test_one_picture_per_scene(tiny_world: World, asked: list[Scene], pictures: 
 
 
 def test_unknown_concepts_are_named(asked: list[Scene], pictures: Pixels) -> None:
-    stranger = Judge.untrained(World(common=("dog", "cat"), rare=(), library_only=()), resolution=32)
+    stranger = Judge.untrained(World(common=("dog", "cat", "cow"), rare=(), library_only=()), resolution=32)
     with pytest.raises(ValueError, match=r"not trained on \['apple'"):
         object_recall(stranger, pictures, asked)
+
+
+@pytest.mark.parametrize("bfloat16_wins", [True, False])
+def test_training_computes_in_bfloat16_only_where_that_is_faster(
+    tiny_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bfloat16_wins: bool
+) -> None:
+    """A processor without AMX multiplies bfloat16 at half the speed of float32."""
+    seen: list[tuple[str, bool]] = []
+
+    def noting(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def noted(*arguments: object) -> Any:
+            seen.append((name, torch.is_autocast_enabled("cpu")))
+            return function(*arguments)
+
+        return noted
+
+    monkeypatch.setattr(precision, "_bfloat16_wins", lambda: bfloat16_wins)
+    monkeypatch.setattr(judge_training, "reconstruct", noting("autoencoder", judge_training.reconstruct))
+    monkeypatch.setattr(JudgeNetwork, "forward", noting("network", JudgeNetwork.forward))
+    save_part(new_vae(VaeConfig(block_out_channels=(8, 8), latent_channels=2), 32), tmp_path / "vae")
+    with torch.random.fork_rng(devices=[]):
+        out = tmp_path / "judge.safetensors"
+        train_judge(tiny_world, out, resolution=32, steps=1, vae_folder=tmp_path / "vae", held_out=2)
+    assert seen[:2] == [("autoencoder", bfloat16_wins), ("network", bfloat16_wins)]
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"), [(FloatingPointError("loss is nan"), 2), (KeyboardInterrupt(), 130)]
+)
+def test_a_training_that_stops_is_one_line_and_a_status(
+    raised: BaseException,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(judge_training, "train_judge", stop)
+    config = Path(__file__).parents[2] / "training" / "configs" / "emoji.toml"
+    assert main(["--config", str(config), "--out", str(tmp_path / "judge.safetensors")]) == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
 
 
 def test_command_without_its_config_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -70,9 +70,14 @@ def test_questions_are_well_formed(drawn: tuple[World, Scene]) -> None:
 @given(SCENES)
 def test_wrong_choices_are_of_the_same_category_and_not_in_the_picture(drawn: tuple[World, Scene]) -> None:
     world, asked = drawn
-    for one in questions(asked, world.names):
-        if not one.question.startswith("wcrown") or one.element_type == "color":
-            continue
+    about_things = [
+        one
+        for one in questions(asked, world.names)
+        if one.question.startswith("what") and one.element_type != "color"
+    ]
+    assert about_things
+    for one in about_things:
+        assert len(one.choices) == 4
         right = concept_named(one.answer)
         wrong = [concept_named(choice) for choice in one.choices if choice != one.answer]
         assert not set(wrong) & set(asked.concepts)

@@ -147,6 +147,22 @@ def test_bundle_of_another_family_is_refused(family_path: Path, nano_bundle: Pat
         draw_row(artists, "adapter_1", tmp_path)
 
 
+def test_a_bundle_from_before_configs_were_hashed_is_taken(family_path: Path, nano_bundle_copy: Path) -> None:
+    """Its manifest says nothing of them; one that names others is refused."""
+    manifest = json.loads((nano_bundle_copy / "manifest.json").read_text())
+    hashes = {**family_hashes(family_path), "adapter": file_hash(family_path / "adapter.safetensors")}
+    artists = Artists(family_path, ("a cat",), nano_bundle_copy)
+    for configs in ({}, {"configs": hashes.pop("configs")}):
+        manifest["family"]["hashes"] = hashes | configs
+        (nano_bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+        with artists.draw("adapter_1") as draw:
+            assert len(draw([0])) == 1
+    manifest["family"]["hashes"] = hashes | {"configs": "0" * 64}
+    (nano_bundle_copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="exported from another configs"), artists.draw("adapter_1"):
+        pass
+
+
 def test_unknown_row_is_named(family_path: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"row 'adapter_2' is unknown; there are teacher_50, base_1"):
         draw_row(Artists(family_path, ("a cat",)), "adapter_2", tmp_path)

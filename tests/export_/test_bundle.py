@@ -221,10 +221,11 @@ def test_identities_follow_the_encoders_alone(bundle, models):
     manifest = bundle.manifest
     assert (manifest.key_space_id, manifest.h_space_id) == (key_space_id(models), h_space_id(models))
     assert manifest.family.hashes == models.hashes
-    assert set(models.hashes) == {"unet", "text_encoder", "vae", "adapter"}
+    assert set(models.hashes) == {"unet", "text_encoder", "vae", "configs", "adapter"}
     retrained = _with_hashes(models, adapter="0" * 64)
     assert h_space_id(retrained) == h_space_id(models)
-    assert h_space_id(_with_hashes(models, vae="0" * 64)) != h_space_id(models)
+    for part in ("vae", "unet", "configs"):
+        assert h_space_id(_with_hashes(models, **{part: "0" * 64})) != h_space_id(models)
     assert key_space_id(_with_hashes(models, text_encoder="0" * 64)) != key_space_id(models)
 
 
@@ -233,9 +234,10 @@ def test_the_manifest_describes_the_family(bundle):
     assert manifest.adapter.reference_timestep == 50
     assert (manifest.adapter.channels, manifest.adapter.tokens, manifest.adapter.default_references) == (
         64,
-        16,
+        4,
         3,
     )
+    assert manifest.adapter.reference_pool == 2
     assert manifest.scheduler["prediction_type"] == "v_prediction"
     assert manifest.scheduler["rescale_betas_zero_snr"] is True
     assert manifest.licences == {"weights": "Apache-2.0", "library": "Apache-2.0"}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from training.family import stages
 from training.family.__main__ import main
 from training.family.config import read_family_config
 
@@ -27,6 +28,17 @@ def test_the_bundled_family_draws_at_least_48_concepts_and_leaves_hundreds_unsee
         ("learning_rate = 1e-3", 'learning_rate = "fast"', "learning_rate: is 'fast'"),
         ("resolution = 64", "resolution = 64\nsize = 3", r"unknown keys \['size'\]"),
         ('name = "emoji"', 'name = "emoji', "not valid TOML"),
+        ('name = "emoji"', "", r"broken\.toml: missing keys \['name'\]"),
+        ("resolution = 64", "# 64", r"broken\.toml: missing keys \['resolution'\]"),
+        ("resolution = 64", 'resolution = "64"', r"broken\.toml resolution: is '64' \(str\)"),
+        ('name = "emoji"', 'name = "emoji"\nlibrary_only = []', r"unknown keys \['library_only'\]"),
+        ("common = [", "uncommon = [", r"broken\.toml \[world\]: unknown keys \['uncommon'\]"),
+        ("library_only = [", "# [", r"broken\.toml \[world\]: missing keys \['library_only'\]"),
+        ("rare_factor = 0.05", 'rare_factor = "x"', r"broken\.toml \[world\] rare_factor: is 'x' \(str\)"),
+        ("rare_factor = 0.05", "rare_factor = 2", r"broken\.toml \[world\]: rare_factor is 2\.0; it must be"),
+        ("[vae]", "[vea]", r"unknown keys \['vea'\]; allowed are .*'vae'"),
+        ("[16, 32, 64, 96]", "16", r"\[vae\] block_out_channels: is 16 \(int\); allowed is a list of int"),
+        ("pairs = 8000", "pairs = 0", r"\[student\]: pairs is 0; it must be 1 or more"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -34,6 +46,44 @@ def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str
     broken.write_text(CONFIG.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         read_family_config(broken)
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.toml"
+    bare.write_text('name = "bare"\nresolution = 32\n', encoding="utf-8")
+    with pytest.raises(
+        ValueError, match=r"bare\.toml \[world\]: missing keys \['common', 'rare', 'library_only'\]"
+    ):
+        read_family_config(bare)
+    bare.write_text('name = "bare"\nresolution = 32\nworld = 3\n', encoding="utf-8")
+    with pytest.raises(ValueError, match=r"bare\.toml: \[world\] must be a table, is 3"):
+        read_family_config(bare)
+
+
+@pytest.mark.parametrize(
+    ("raised", "status"),
+    [
+        (FloatingPointError("vae: loss is nan at step 3"), 2),
+        (OSError("no space left on device"), 2),
+        (ValueError("the folder holds scenes of another recipe"), 2),
+        (KeyboardInterrupt(), 130),
+    ],
+)
+def test_a_training_that_stops_is_one_line_and_a_status(
+    raised: BaseException,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise raised
+
+    monkeypatch.setattr(stages, "train_family", stop)
+    assert main(["--config", str(CONFIG)]) == status
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert str(raised) in error
+    assert "Traceback" not in error
 
 
 def test_the_command_line_refuses_without_a_traceback(

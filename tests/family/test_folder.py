@@ -54,6 +54,29 @@ def test_the_same_seed_gives_the_same_files(nano_family: Path, tmp_path: Path) -
     assert family_hashes(random_family(tmp_path / "other", seed=1)) != family_hashes(nano_family)
 
 
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [
+        ("vae/config.json", "scaling_factor", 0.5),
+        ("unet/config.json", "sample_size", 16),
+        ("scheduler/scheduler_config.json", "beta_end", 0.02),
+    ],
+)
+def test_how_the_weights_are_used_is_hashed_too(
+    nano_family: Path, tmp_path: Path, file: str, key: str, value: float
+) -> None:
+    other = Path(shutil.copytree(nano_family, tmp_path / "other"))
+    config = json.loads((other / file).read_text())
+    (other / file).write_text(
+        json.dumps({**config, "_diffusers_version": "99.0"})
+    )  # a note, and another layout
+    before = family_hashes(nano_family)
+    assert family_hashes(other) == before
+    (other / file).write_text(json.dumps({**config, key: value}))
+    after = family_hashes(other)
+    assert {part for part in before if before[part] != after[part]} == {"configs"}
+
+
 def test_everything_loaded_is_frozen_float32(nano_family: Path) -> None:
     family, teacher = load_family(nano_family), load_teacher(nano_family)
     for model in (family.vae, family.unet, family.text, teacher):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -17,10 +19,14 @@ def make_model() -> nn.Module:
     return nn.Sequential(nn.Linear(4, 8), nn.SiLU(), nn.Linear(8, 1))
 
 
-def run(model: nn.Module, checkpoint: Path, stop_at: int | None = None) -> nn.Module:
+def run(
+    model: nn.Module, checkpoint: Path, stop_at: int | None = None, sent: signal.Signals | None = None
+) -> nn.Module:
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         if step == stop_at:
-            raise KeyboardInterrupt
+            if sent is None:
+                raise KeyboardInterrupt
+            os.kill(os.getpid(), sent)
         inputs = torch.randn(16, 4, generator=generator)
         return nn.functional.mse_loss(model(inputs), inputs.sum(dim=1, keepdim=True))
 
@@ -46,6 +52,30 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     resumed = run(make_model(), tmp_path / "stopped.pt")
     for left, right in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.equal(left, right)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop_at", [17, 29])
+def test_a_signal_saves_the_step_that_it_comes_in(tmp_path: Path, sent: signal.Signals, stop_at: int) -> None:
+    """Long before the checkpoint of every three minutes; in the last step too, or the next stage would begin."""
+    whole = run(make_model(), tmp_path / "whole.pt")
+    with pytest.raises(KeyboardInterrupt):
+        run(make_model(), tmp_path / "stopped.pt", stop_at=stop_at, sent=sent)
+    assert torch.load(tmp_path / "stopped.pt", weights_only=True)["step"] == stop_at + 1
+    resumed = run(make_model(), tmp_path / "stopped.pt")
+    for left, right in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(left, right)
+
+
+def test_a_checkpoint_of_another_model_is_named(tmp_path: Path) -> None:
+    run(make_model(), tmp_path / "x.pt")
+    wider = nn.Sequential(nn.Linear(4, 16), nn.SiLU(), nn.Linear(16, 1))
+    with pytest.raises(ValueError, match=r"x\.pt: does not fit .*size mismatch.*; delete it") as caught:
+        run(wider, tmp_path / "x.pt")
+    assert "\n" not in str(caught.value)
+    (tmp_path / "x.pt").write_bytes((tmp_path / "x.pt").read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"x\.pt: does not fit"):
+        run(make_model(), tmp_path / "x.pt")
 
 
 def test_training_lowers_the_loss(tmp_path: Path) -> None:

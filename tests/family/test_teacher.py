@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from training.data.splits import scene, scenes
-from training.family.folder import load_family
+from training.family import student
+from training.family.folder import load_family, load_teacher
 from training.family.latents import LatentCache, cache_latents, concept_map
 from training.family.random_family import NANO_WORLD, nano_config
 from training.family.scene_cache import cache_scenes
 from training.family.shapes import SCHEDULER, new_unet
-from training.family.student import make_pairs
 from training.family.teacher import Captions, SemanticUNet, draw_timesteps, teacher_loss
 
 
@@ -71,17 +73,24 @@ def test_a_few_steps_lower_the_loss(nano_family: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
 
 
-def test_pairs_are_made_once_and_hold_what_the_teacher_draws(nano_family: Path, tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from training.family.folder import load_teacher
-
+@pytest.mark.parametrize(("wanted", "shards"), [(3, 1), (6, 2), (8, 2)])
+def test_pairs_are_made_once_and_as_many_as_are_asked_for(
+    nano_family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, shards: int
+) -> None:
+    monkeypatch.setattr(student, "SHARD", 4)
     config = nano_config()
-    config = replace(config, student=replace(config.student, pairs=500, teacher_steps=1, guidance_scale=1.0))
+    config = replace(
+        config, student=replace(config.student, pairs=wanted, teacher_steps=1, guidance_scale=1.0)
+    )
     family, teacher = load_family(nano_family), load_teacher(nano_family)
     hashes = {"teacher": "t", "text_encoder": "x"}
-    pairs = make_pairs(config, teacher, family.text, hashes, tmp_path)
-    again = make_pairs(config, teacher, family.text, hashes, tmp_path)
-    assert len(pairs) == 500
+    pairs = student.make_pairs(config, teacher, family.text, hashes, tmp_path)
+    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "pairs").glob("*.tar")}
+    again = student.make_pairs(config, teacher, family.text, hashes, tmp_path)
+    assert len(pairs) == wanted
+    assert pairs.seeds.tolist() == list(range(wanted))
+    first = student.FIRST_SCENE
+    assert list(pairs.prompts) == [one.caption for one in scenes(config.world, "train", wanted, first)]
     assert torch.equal(pairs.latents, again.latents)
-    assert len(list((tmp_path / "pairs").glob("*.tar"))) == 1
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "pairs").glob("*.tar")} == stamps
+    assert len(stamps) == shards

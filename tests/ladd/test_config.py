@@ -37,6 +37,17 @@ def test_the_committed_config_is_valid() -> None:
         ),
         ({**PLAIN, "retrieval": {"references": 20}}, r"candidates is 12; it must be 20 or more"),
         ({**PLAIN, "pairs": {"count": 8}}, r"\[pairs\] count is 8; it must be 32 or more"),
+        ({**PLAIN, "retrieval": {"reference_pool": 0}}, r"reference_pool is 0; it must be 1 or more"),
+        (
+            {**PLAIN, "retrieval": {"reference_timestep": 1000}},
+            r"\[retrieval\] reference_timestep is 1000; it must be in \[0, 1000\)",
+        ),
+        (
+            {**PLAIN, "losses": {"perceptual_timestep": -1}},
+            r"\[losses\] perceptual_timestep is -1; it must be in \[0, 1000\)",
+        ),
+        ({**PLAIN, "student": {"attention_heads": 0}}, r"attention_heads is 0; it must be 1 or more"),
+        ({**PLAIN, "student": {"norm_groups": 0}}, r"norm_groups is 0; it must be 1 or more"),
     ],
 )
 def test_what_is_wrong_is_named(document: dict[str, object], message: str) -> None:

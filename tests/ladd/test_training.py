@@ -130,6 +130,17 @@ def test_a_state_of_another_run_is_refused(new_trainer: MakeTrainer) -> None:
         new_trainer(retrieves=False).resume()
 
 
+def test_a_state_from_before_configs_were_hashed_goes_on(new_trainer: MakeTrainer) -> None:
+    older = new_trainer()
+    del older.state.identity["base"]["configs"]
+    older.save()
+    new_trainer().resume()
+    older.state.identity["base"]["configs"] = "0" * 64
+    older.save()
+    with pytest.raises(ValueError, match=r"another config or family \(base: "):
+        new_trainer().resume()
+
+
 def test_a_cut_state_is_named(new_trainer: MakeTrainer) -> None:
     trainer = new_trainer()
     trainer.save()

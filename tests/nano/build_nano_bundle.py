@@ -35,6 +35,7 @@ from ragturbo_runtime.manifest import (
 from ragturbo_runtime.manifest_json import write_manifest
 from ragturbo_runtime.providers import cpu_device
 from ragturbo_runtime.session import GraphSession, SessionOptions
+from ragturbo_runtime.spaces import Spaces
 from ragturbo_runtime.tokenizer import Tokenizer
 from tests.nano.nano_graphs import (
     CHANNELS,
@@ -103,7 +104,11 @@ def _write_nano_library(path: Path, graphs: Mapping[str, GraphEntry]) -> Library
         LibraryItem(f"nano-{row:02d}", caption, _png(picture), source="drawn by a test", licence="CC0-1.0")
         for row, (caption, picture) in enumerate(zip(captions, pictures, strict=True))
     ]
-    return write_library(path / "library", items, keys, features)
+    return write_library(path / "library", items, keys, features, spaces=_spaces(graphs))
+
+
+def _spaces(graphs: Mapping[str, GraphEntry]) -> Spaces:
+    return Spaces(graphs["text_encoder"].file.sha256, graphs["unet_encoder"].file.sha256)
 
 
 def _encode(
@@ -153,6 +158,7 @@ def _png(image: Image.Image) -> bytes:
 
 def _manifest(path: Path, graphs: Mapping[str, GraphEntry], library: LibraryPart, seed: int) -> Manifest:
     tokenizer: FileEntry = file_entry(path, "tokenizer.json")
+    spaces = _spaces(graphs)
     return Manifest(
         name="nano",
         bundle_version="0.1.0",
@@ -161,8 +167,8 @@ def _manifest(path: Path, graphs: Mapping[str, GraphEntry], library: LibraryPart
             "nano", {part: f"{seed:064x}" for part in ("unet", "text_encoder", "vae", "adapter")}
         ),
         licences={"weights": "Apache-2.0", "library": "CC0-1.0"},
-        key_space_id=graphs["text_encoder"].file.sha256,
-        h_space_id=graphs["unet_encoder"].file.sha256,
+        key_space_id=spaces.key_space_id,
+        h_space_id=spaces.h_space_id,
         picture_height=PICTURE,
         picture_width=PICTURE,
         latents=LatentSpec(*LATENTS, scaling_factor=1.0),

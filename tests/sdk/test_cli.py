@@ -152,6 +152,8 @@ BAD_WORDS = [
     (["bench", "--warmup", "-1"], "warmup is -1"),
     (["info", "--bogus"], "unrecognized arguments"),
     (["info", "--bundle", "missing"], "no such folder"),
+    (["info", "--bundle", "~no-such-user-of-ragturbo"], "no folder that can be opened"),
+    (["info", "--bundle", "a\0b"], "no folder that can be opened"),
 ]
 
 
@@ -175,6 +177,34 @@ def test_an_error_in_a_process_has_no_traceback(tmp_path: Path) -> None:
     done = process("a cat", "-o", "cat.png", "--bundle", tmp_path / "missing")
     assert (done.returncode, done.stdout, os.listdir()) == (2, "", [])
     assert re.fullmatch(r"ragturbo: error: .*no such folder\nhint: .+\n", done.stderr), done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links need rights elsewhere")
+def test_a_folder_that_links_to_itself_is_an_error_of_ours(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert main(["info", "--bundle", str(tmp_path / "circle")]) == 2
+    assert re.fullmatch(
+        r"ragturbo: error: .*circle': no folder that can be opened .*\nhint: .+\n", capsys.readouterr().err
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+@pytest.mark.parametrize("words", [["info"], ["info", "--json"]])
+def test_an_output_that_is_full_has_no_traceback(nano_bundle: Path, words: list[str]) -> None:
+    command = [sys.executable, "-m", "ragturbo_sdk", *words, "--bundle", str(nano_bundle)]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            command,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+            check=False,
+            timeout=120,
+        )
+    expected = r"ragturbo: error: standard output: cannot be written \(No space left on device\)\nhint: .+\n"
+    assert re.fullmatch(expected, done.stderr), done.stderr
+    assert done.returncode == 2
 
 
 def test_words_that_were_cut_are_one_line(nano_bundle: Path, capsys: Captured) -> None:

@@ -48,6 +48,36 @@ def test_arguments_are_checked(nano_bundle: Path) -> None:
         Bundle.load(3)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("name", ["~no-such-user-of-ragturbo", "a\0b", "a\ud800b", "x" * 300])
+def test_what_can_be_no_folder_is_not_found(name: str) -> None:
+    with pytest.raises(
+        BundleNotFoundError, match=r"no folder that can be opened \(.+\); pass a folder that"
+    ) as caught:
+        Bundle.load(name)
+    assert caught.value.path == Path(name)
+    assert str(caught.value).isprintable()
+
+
+def test_a_name_that_no_file_can_have_is_refused(nano_bundle: Path) -> None:
+    bundle = Bundle.load(nano_bundle)
+    with pytest.raises(BundleCorruptError, match=r"cannot be read .*surrogates not allowed"):
+        bundle.file(replace(bundle.manifest.tokenizer, file="\ud800.json"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links need rights elsewhere")
+def test_links_in_a_circle_are_refused(nano_bundle_copy: Path, tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(BundleNotFoundError, match="circle': no folder that can be opened"):
+        Bundle.load(tmp_path / "circle")
+    graph = nano_bundle_copy / "adapter" / "model.onnx"
+    graph.unlink()
+    graph.symlink_to(graph)
+    with pytest.raises(
+        BundleCorruptError, match=r"adapter/model\.onnx: cannot be read \(.+; download or export"
+    ):
+        Bundle.load(nano_bundle_copy)
+
+
 @pytest.mark.parametrize(
     ("versions", "version", "fits"),
     [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import random
@@ -25,9 +26,11 @@ from ragturbo_runtime.errors import InvalidInputError, OutputError, RetrievalErr
 from ragturbo_runtime.files import hash_file, replace_directory, write_bytes
 from ragturbo_runtime.library import Library
 from ragturbo_runtime.library_writer import LibraryItem, write_library
+from ragturbo_runtime.spaces import Spaces
 from tests.nano.build_nano_bundle import reference_captions
 
 ROOT = Path(__file__).resolve().parents[2]
+SPACES = Spaces("1" * 64, "2" * 64)
 
 
 def items(count: int, word: str = "x") -> list[LibraryItem]:
@@ -70,7 +73,7 @@ def test_references_carry_their_picture(nano_library: Library) -> None:
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     keys, features = arrays(40)
-    part = write_library(tmp_path / "library", items(40), keys, features)
+    part = write_library(tmp_path / "library", items(40), keys, features, spaces=SPACES)
     assert (part.directory, part.count, part.key_dtype) == ("library", 40, "float16")
     for entry in part.files:
         path = tmp_path / entry.file
@@ -90,8 +93,10 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_a_second_library_takes_the_place_of_the_first(tmp_path: Path) -> None:
     keys, features = arrays(5)
-    write_library(tmp_path / "library", items(5, "old"), keys, features)
-    part = write_library(tmp_path / "library", items(3, "new"), keys[:3], features[:3], with_scann=False)
+    write_library(tmp_path / "library", items(5, "old"), keys, features, spaces=SPACES)
+    part = write_library(
+        tmp_path / "library", items(3, "new"), keys[:3], features[:3], spaces=SPACES, with_scann=False
+    )
     library = Library.open(tmp_path / "library", part)
     assert [record.caption for record in library.records(range(3))] == ["new 0", "new 1", "new 2"]
     library.close()
@@ -129,7 +134,7 @@ def test_queries_of_another_shape_are_refused(nano_library: Library, shape: tupl
 
 def test_a_closed_library_raises(tmp_path: Path) -> None:
     keys, features = arrays(5)
-    part = write_library(tmp_path / "library", items(5), keys, features, with_scann=False)
+    part = write_library(tmp_path / "library", items(5), keys, features, spaces=SPACES, with_scann=False)
     library = Library.open(tmp_path / "library", part)
     library.close()
     library.close()
@@ -153,7 +158,7 @@ def test_a_closed_library_raises(tmp_path: Path) -> None:
 )
 def test_damaged_files_are_named(tmp_path: Path, file: str, content: bytes | None, message: str) -> None:
     keys, features = arrays(5)
-    part = write_library(tmp_path / "library", items(5), keys, features, with_scann=False)
+    part = write_library(tmp_path / "library", items(5), keys, features, spaces=SPACES, with_scann=False)
     if content is None:
         (tmp_path / "library" / file).unlink()
     else:
@@ -165,12 +170,12 @@ def test_damaged_files_are_named(tmp_path: Path, file: str, content: bytes | Non
 def test_inputs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     keys, features = arrays(5)
     with pytest.raises(InvalidInputError, match=r"4 items, keys \(5, 8\), features \(5, 4, 16\)"):
-        write_library(tmp_path / "library", items(4), keys, features)
+        write_library(tmp_path / "library", items(4), keys, features, spaces=SPACES)
     with pytest.raises(InvalidInputError, match="an id appears twice"):
-        write_library(tmp_path / "library", [*items(4), items(1)[0]], keys, features)
+        write_library(tmp_path / "library", [*items(4), items(1)[0]], keys, features, spaces=SPACES)
     features[2, 1, 3] = np.nan
     with pytest.raises(InvalidInputError, match="NaN or infinity"):
-        write_library(tmp_path / "library", items(5), keys, features)
+        write_library(tmp_path / "library", items(5), keys, features, spaces=SPACES)
     assert not list(tmp_path.iterdir())
 
 
@@ -178,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> N
     (tmp_path / "file").write_text("x")
     keys, features = arrays(5)
     with pytest.raises(OutputError, match="cannot be written") as caught:
-        write_library(tmp_path / "file" / "library", items(5), keys, features)
+        write_library(tmp_path / "file" / "library", items(5), keys, features, spaces=SPACES)
     assert caught.value.path == tmp_path / "file" / "library"
 
 
@@ -188,18 +193,18 @@ WRITER = textwrap.dedent(
     import numpy as np
     from ragturbo_runtime.errors import OutputError
     from ragturbo_runtime.library_writer import write_library
-    from tests.unit.test_library import arrays, items
+    from tests.unit.test_library import SPACES, arrays, items
     folder, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         try:
-            write_library(folder, items(300, "new"), *arrays(300), with_scann=False)
+            write_library(folder, items(300, "new"), *arrays(300), spaces=SPACES, with_scann=False)
         except OutputError as error:
             print("refused:", error)
         sys.exit()
     for number in itertools.count():
         word = "even" if number % 2 == 0 else "odd"
-        write_library(folder, items(300, word), *arrays(300, seed=number % 2), with_scann=False)
+        write_library(folder, items(300, word), *arrays(300, seed=number % 2), spaces=SPACES, with_scann=False)
         print(number, flush=True)
     """
 )
@@ -220,7 +225,9 @@ def test_a_killed_writer_leaves_a_whole_library(tmp_path: Path) -> None:
     folder = tmp_path / "library"
     expected = {}
     for word, seed in (("even", 0), ("odd", 1)):
-        part = write_library(tmp_path / word, items(300, word), *arrays(300, seed=seed), with_scann=False)
+        part = write_library(
+            tmp_path / word, items(300, word), *arrays(300, seed=seed), spaces=SPACES, with_scann=False
+        )
         with contextlib.closing(Library.open(tmp_path / word, part)) as library:
             expected[word] = library.features(range(300))
     delays = random.Random(0)
@@ -235,7 +242,7 @@ def test_a_killed_writer_leaves_a_whole_library(tmp_path: Path) -> None:
         assert all(record.caption.startswith(word) for record in library.records(range(300)))
         np.testing.assert_array_equal(library.features(range(300)), expected[word])
         library.close()
-    write_library(folder, items(300), *arrays(300), with_scann=False)
+    write_library(folder, items(300), *arrays(300), spaces=SPACES, with_scann=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["even", "library", "odd"]
 
 
@@ -243,7 +250,7 @@ def test_a_killed_writer_leaves_a_whole_library(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", [1_000, 10_000, 20_000])
 def test_a_full_disk_leaves_the_old_library(tmp_path: Path, limit: int) -> None:
     folder = tmp_path / "library"
-    part = write_library(folder, items(300, "old"), *arrays(300), with_scann=False)
+    part = write_library(folder, items(300, "old"), *arrays(300), spaces=SPACES, with_scann=False)
     with run_writer(folder, limit=limit) as process:
         assert process.stdout is not None
         assert process.stdout.read().startswith(f"refused: {folder}: cannot be written (")
@@ -261,6 +268,38 @@ def test_write_bytes_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
     assert write_bytes(tmp_path / "file", b"one").read_bytes() == b"one"
     assert write_bytes(tmp_path / "file", b"two").read_bytes() == b"two"
+
+
+def test_ctrl_c_leaves_no_half_written_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "file").write_bytes(b"old")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_bytes(tmp_path / "file", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_folder_that_cannot_be_synced_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was renamed is in its place: an error would send the caller looking for a file that is there."""
+    synced = []
+
+    def refuse(path: Path) -> None:
+        synced.append(path)
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("ragturbo_runtime.files.sync_directory", refuse)
+    assert write_bytes(tmp_path / "file", b"x").read_bytes() == b"x"
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / name).touch()
+    replace_directory(tmp_path / "new", tmp_path / "old")
+    assert [path.name for path in (tmp_path / "old").iterdir()] == ["new"]
+    assert synced == [tmp_path, tmp_path]
 
 
 def test_folders_are_replaced_without_the_linux_call_too(

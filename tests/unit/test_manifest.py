@@ -87,6 +87,8 @@ def test_another_schema_is_refused(data: Any, version: int, hint: str) -> None:
         (("adapter", "channels"), True, "an integer of at least 1"),
         (("adapter", "channels"), 0, "an integer of at least 1"),
         (("latents", "scaling_factor"), float("nan"), "a finite number"),
+        (("latents", "scaling_factor"), 10**400, "a finite number"),
+        (("parity", "chain_psnr_db"), 10**400, "a number or null"),
         (("tokenizer", "sha256"), "abc", "64 hexadecimal digits"),
         (("library", "key_dtype"), "float64", "one of 'float16'"),
     ],

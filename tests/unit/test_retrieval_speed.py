@@ -12,8 +12,9 @@ import numpy as np
 from ragturbo_runtime.library import Library
 from ragturbo_runtime.library_writer import LibraryItem, write_library
 from ragturbo_runtime.retriever import Calibration, Retriever
+from ragturbo_runtime.spaces import Spaces
 
-COUNT, EMBED, TOKENS, CHANNELS = 3_000, 128, 64, 192  # the bundled family's sizes
+COUNT, EMBED, TOKENS, CHANNELS = 3_000, 128, 64, 192  # the bundled family's sizes, or more
 
 
 def test_search_records_and_features_take_less_than_a_millisecond(tmp_path: Path) -> None:
@@ -22,7 +23,8 @@ def test_search_records_and_features_take_less_than_a_millisecond(tmp_path: Path
     keys /= np.linalg.norm(keys, axis=1, keepdims=True)
     features = random.standard_normal((COUNT, TOKENS, CHANNELS), dtype=np.float32)
     items = [LibraryItem(f"{i}", f"a picture of thing number {i}", bytes(3_000)) for i in range(COUNT)]
-    part = write_library(tmp_path / "library", items, keys, features, with_scann=False)
+    spaces = Spaces("1" * 64, "2" * 64)
+    part = write_library(tmp_path / "library", items, keys, features, spaces=spaces, with_scann=False)
     with contextlib.closing(Library.open(tmp_path / "library", part)) as library:
         retriever = Retriever(library, Calibration())
         times = []

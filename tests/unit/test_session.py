@@ -46,14 +46,12 @@ def unet_feeds(batch: int) -> dict[str, Any]:
 
 def test_outputs_come_by_name(bundle: Bundle) -> None:
     graph = open_graph(bundle, "unet_encoder")
-    assert graph.output_names == ("h", "skip_0", "skip_1")
     outputs = graph.run(unet_feeds(3))
-    assert {name: value.shape for name, value in outputs.items()} == {
-        "h": (3, 32, 4, 4),
-        "skip_0": (3, 16, 8, 8),
-        "skip_1": (3, 32, 4, 4),
-    }
-    assert graph.load_ms > 0
+    assert [(name, value.shape) for name, value in outputs.items()] == [
+        ("h", (3, 32, 4, 4)),
+        ("skip_0", (3, 16, 8, 8)),
+        ("skip_1", (3, 32, 4, 4)),
+    ]
 
 
 def test_tensors_left_on_the_device_hold_the_same_numbers(bundle: Bundle) -> None:

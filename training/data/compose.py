@@ -32,8 +32,12 @@ def compose(
 
     Args:
         random: Where the choice comes from.
-        names: The concepts to choose from.
-        cumulative: (len(names),) cumulative chance of each, ends at 1.
+        names: The concepts to choose from. At least three must have a chance (`World` sees to it): this draws until it
+            has found as many different ones as it needs.
+        cumulative: (len(names),) float64, cumulative chance of each, ends at 1.
+
+    Returns:
+        One to three groups of three things in all at most, a background or a place, and perhaps a relation.
     """
     counts = ARRANGEMENTS[_pick(random, _ARRANGEMENT_CHANCES)][0]
     chosen = _choose_names(random, names, cumulative, len(counts))

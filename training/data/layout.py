@@ -26,7 +26,11 @@ def lay_out(random: np.random.Generator, composition: Composition) -> tuple[Plac
         composition: What to place, three things at most.
 
     Returns:
-        One entry per thing, in the order of the groups.
+        One entry per thing, in the order of the groups; centres and sides as shares of the picture's width.
+
+    Raises:
+        KeyError: More than three things, or an unknown size.
+        RuntimeError: No layout was found in `ROUNDS` times `CANDIDATES` tries: the sides leave no room.
     """
     names = [group.concept for group in composition.groups for _ in range(group.count)]
     sides = _sides(random, composition)

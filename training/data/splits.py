@@ -36,6 +36,9 @@ def scene(world: World, split: Split, index: int) -> Scene:
 
     Returns:
         The scene; its picture comes from `training.data.render.draw`.
+
+    Raises:
+        ValueError: There is no such split.
     """
     if split not in SHARES:
         raise ValueError(f"split is {split!r}; allowed are {', '.join(SPLITS)}")
@@ -45,7 +48,20 @@ def scene(world: World, split: Split, index: int) -> Scene:
 
 
 def scenes(world: World, split: Split, count: int, start: int = 0) -> list[Scene]:
-    """The scenes of a split from ``start`` on."""
+    """The scenes of a split from ``start`` on.
+
+    Args:
+        world: Its concepts and its seed.
+        split: Which share of all compositions.
+        count: How many, 0 or more.
+        start: Index of the first, 0 or more.
+
+    Returns:
+        ``count`` scenes, as `scene` draws them.
+
+    Raises:
+        ValueError: There is no such split.
+    """
     return [scene(world, split, index) for index in range(start, start + count)]
 
 

@@ -93,7 +93,7 @@ def questions(scene: Scene, names: Sequence[str], *, family: str = "emoji") -> l
         Four to about fourteen questions; no wording twice.
 
     Raises:
-        ValueError: Fewer than four names that the scene does not show: there are too few wrong choices.
+        ValueError: Fewer than three names that the scene does not show: there are too few wrong choices.
     """
     asker = _Asker(scene, names, family)
     asker.ask_groups()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, get_args
@@ -10,12 +11,15 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from training.config import parse_table
 from training.data.concepts import concepts
 
 Split = Literal["train", "library", "benchmark", "validation"]
 Frequency = Literal["common", "rare", "library_only"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
+KINDS_IN_A_SCENE = 3
+"""As many different things as one scene may show: of a world with fewer it could never be drawn."""
 BENCHMARK_SHARES = {"common": 0.6, "rare": 0.25, "library_only": 0.15}
 """The benchmark asks for the long tail more often than training shows it: there a reference can help."""
 
@@ -36,17 +40,33 @@ class World:
     """Everything is drawn from it, 0 or more."""
 
     def __post_init__(self) -> None:
+        """Refuse names and numbers that no scene can be drawn with."""
         names = self.names
         unknown = sorted(set(names) - set(concepts()))
         if unknown:
             raise ValueError(f"unknown concepts {unknown}: training/data/concepts.tsv lists those there are")
         if len(set(names)) != len(names):
             raise ValueError("a concept is named twice: common, rare and library_only must not overlap")
+        trained = len(self.common) + len(self.rare)
+        if trained < KINDS_IN_A_SCENE:
+            raise ValueError(
+                f"common and rare name {trained} concepts; a scene shows up to {KINDS_IN_A_SCENE} kinds of thing: name "
+                "that many or more"
+            )
+        if not 0 < self.rare_factor <= 1:
+            raise ValueError(f"rare_factor is {self.rare_factor}; it must be over 0 and at most 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; it must be 0 or more")
 
     @property
     def names(self) -> tuple[str, ...]:
         """All names of the family: common, then rare, then library-only."""
         return self.common + self.rare + self.library_only
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, hex, of all that the scenes are drawn from: what was made of another world is told by it."""
+        return hashlib.sha256(repr(self).encode()).hexdigest()
 
     @cached_property
     def unseen(self) -> tuple[str, ...]:
@@ -82,17 +102,15 @@ class World:
         return np.asarray(weights / weights.sum())
 
 
-def parse_world(table: dict[str, object]) -> World:
+def parse_world(table: Mapping[str, object], where: str = "[world]") -> World:
     """Read a config's ``[world]`` table.
 
     Args:
         table: Keys of `World`; lists of names.
+        where: How errors call the table, e.g. ``"emoji.toml [world]"``.
 
     Raises:
-        ValueError: An unknown key, a name twice, or a name that is no concept.
+        ValueError: An unknown or missing key, a value of another type or out of range, a name twice, one that is no
+            concept, or too few of them.
     """
-    known = set(World.__dataclass_fields__)
-    if unknown := sorted(set(table) - known):
-        raise ValueError(f"[world] has unknown keys {unknown}; allowed are {sorted(known)}")
-    values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
-    return World(**values)  # type: ignore[arg-type]
+    return parse_table(World, table, where)

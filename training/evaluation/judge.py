@@ -269,9 +269,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             steps=options.steps,
             vae_folder=options.vae,
         )
-    except (ValueError, OSError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from there", file=sys.stderr)  # noqa: T201 - a command's output
+        return 130
     print(format_errors(judge.errors))  # noqa: T201 - a command's output
     return 0
 

@@ -23,6 +23,7 @@ from training.evaluation.judge_pictures import even_world, picture
 from training.evaluation.judge_targets import Thing, judge_loss, make_targets
 from training.evaluation.reading import Reading
 from training.family.loop import train
+from training.precision import autocast
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -57,6 +58,12 @@ def train_judge(
 
     Returns:
         The judge, in eval mode, its errors counted.
+
+    Raises:
+        FileNotFoundError: `vae_folder` holds no autoencoder.
+        FloatingPointError: The loss is not finite.
+        KeyboardInterrupt: SIGINT or SIGTERM came; ``<out>.resume`` holds the state.
+        OSError: The disk is full.
     """
     torch.manual_seed(world.seed)
     judge = Judge.untrained(world, resolution=resolution)
@@ -66,7 +73,7 @@ def train_judge(
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         pictures, things, grounds = batches.draw(step, generator)
         targets = make_targets(things, grounds, cells=resolution // STRIDE, concepts=len(world.names))
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with autocast():
             outputs = judge.network(pictures)
         return judge_loss(outputs, targets)
 
@@ -134,7 +141,7 @@ class _Batches:
         through = round(BATCH * RECONSTRUCTED_SHARE) if self.vae is not None else 0
         faulty = add_faults(pixels[through:], generator)
         if self.vae is not None:
-            with torch.autocast("cpu", dtype=torch.bfloat16):
+            with autocast():
                 rebuilt = reconstruct(self.vae, pixels[:through], generator).float()
             faulty = torch.cat([rebuilt, faulty])
         return faulty, [one.things for one in drawn], [one.ground for one in drawn]

@@ -14,7 +14,14 @@ STAGES = ("vae", "text", "teacher", "student")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line.
+
+    Args:
+        arguments: Of the command line; None = the process's own.
+
+    Returns:
+        Exit status: 0, or 2 where the input cannot be used or training diverged, or 130 where it was stopped.
+    """
     parser = argparse.ArgumentParser(prog="python -m training.family", description=__doc__)
     parser.add_argument("--config", type=Path, help="the family's TOML file")
     parser.add_argument(
@@ -26,9 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         _run(options)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FloatingPointError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from there", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -86,7 +86,7 @@ class StudentConfig:
     """The one-step U-Net, distilled from pairs of the teacher's noise and latents."""
 
     pairs: int = 12000
-    """Pairs made by the teacher."""
+    """Pairs made by the teacher, 1 or more."""
     teacher_steps: int = 8
     """Sampler steps per pair."""
     guidance_scale: float = 3.0
@@ -99,6 +99,11 @@ class StudentConfig:
     """AdamW's, at its peak; decays to zero."""
     ema: float = 0.998
     """Decay of the moving average that is kept as the student."""
+
+    def __post_init__(self) -> None:
+        """Refuse a number that only hours of other training would lead to."""
+        if self.pairs < 1:
+            raise ValueError(f"pairs is {self.pairs}; it must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -125,29 +130,50 @@ class FamilyConfig:
     student: StudentConfig
 
 
+@dataclass(frozen=True)
+class _Plain:
+    """The keys above the tables."""
+
+    name: str
+    resolution: int
+    seed: int = 0
+
+
+_TABLES = {
+    "library": LibraryConfig,
+    "vae": VaeConfig,
+    "text": TextConfig,
+    "teacher": TeacherConfig,
+    "student": StudentConfig,
+}
+
+
 def read_family_config(path: Path) -> FamilyConfig:
     """Read a family's TOML file.
 
+    Args:
+        path: The file; missing keys keep the defaults above. ``name``, ``resolution`` and the names of ``[world]`` have
+            none.
+
     Raises:
-        ValueError: No TOML, an unknown or missing key, a value of another type; the message names file and key.
+        ValueError: No TOML, an unknown or missing key, a value of another type or out of range; the message names file
+            and key.
         FileNotFoundError: It is not there.
     """
-    document = read_toml(path)
-    tables = {"vae": VaeConfig, "text": TextConfig, "teacher": TeacherConfig, "student": StudentConfig}
+    document, known = read_toml(path), FamilyConfig.__dataclass_fields__
+    if unknown := sorted(set(document) - set(known)):
+        raise ValueError(f"{path.name}: unknown keys {unknown}; allowed are {sorted(known)}")
+    tables = {name: _table(document, name, path.name) for name in ("world", *_TABLES)}
+    plain = parse_table(_Plain, {key: document[key] for key in document if key not in tables}, path.name)
     parts: dict[str, object] = {
-        name: parse_table(kind, _table(document, name), f"{path.name} [{name}]")
-        for name, kind in tables.items()
+        name: parse_table(kind, tables[name], f"{path.name} [{name}]") for name, kind in _TABLES.items()
     }
-    parts["library"] = parse_table(LibraryConfig, _table(document, "library"), f"{path.name} [library]")
-    parts["world"] = parse_world(_table(document, "world"))
-    plain = {key: value for key, value in document.items() if not isinstance(value, dict)}
-    if unknown := sorted(set(document) - set(FamilyConfig.__dataclass_fields__)):
-        raise ValueError(f"{path.name}: unknown keys {unknown}")
-    return FamilyConfig(**plain, **parts)  # type: ignore[arg-type]
+    parts["world"] = parse_world(tables["world"], f"{path.name} [world]")
+    return FamilyConfig(name=plain.name, resolution=plain.resolution, seed=plain.seed, **parts)  # type: ignore[arg-type]
 
 
-def _table(document: dict[str, object], name: str) -> dict[str, object]:
+def _table(document: dict[str, object], name: str, where: str) -> dict[str, object]:
     table = document.get(name, {})
     if not isinstance(table, dict):
-        raise ValueError(f"[{name}] must be a table, is {table!r}")
+        raise ValueError(f"{where}: [{name}] must be a table, is {table!r}")
     return table

@@ -24,6 +24,8 @@ HASHED = {
     "vae": f"vae/{DIFFUSERS_WEIGHTS}",
 }
 """The files whose hashes say which base an adapter was trained for."""
+CONFIGS = ("vae/config.json", "unet/config.json", "scheduler/scheduler_config.json")
+"""What says how the weights are used: the latents' scale, the U-Net's shape, the noise schedule."""
 
 
 @dataclass
@@ -104,16 +106,33 @@ def save_part(model: AutoencoderKL | UNet2DConditionModel, folder: Path) -> None
 
 
 def family_hashes(path: Path) -> dict[str, str]:
-    """The sha256 of the base's weights, by part: what an adapter and a bundle are tied to.
+    """The sha256 of the base's weights, by part, and of its configs: what an adapter and a bundle are tied to.
+
+    Args:
+        path: The family's folder.
 
     Returns:
-        Keys ``unet`` (the student), ``text_encoder`` and ``vae``.
+        Keys ``unet`` (the student), ``text_encoder``, ``vae`` and ``configs``: 64 hexadecimal digits each.
+
+    Raises:
+        FileNotFoundError: A part is missing; the message names it.
+        ValueError: A config is no JSON object.
     """
     hashes = {}
     for part, file in HASHED.items():
         with (path / file).open("rb") as stream:
             hashes[part] = hashlib.file_digest(stream, "sha256").hexdigest()
+    hashes["configs"] = _configs_hash(path)
     return hashes
+
+
+def _configs_hash(path: Path) -> str:
+    """Keys that start with "_" are notes of the library that wrote them, such as its version."""
+    documents = {
+        name: {key: value for key, value in read_json(path / name).items() if not key.startswith("_")}
+        for name in CONFIGS
+    }
+    return hashlib.sha256(json.dumps(documents, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def save_json(path: Path, document: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from ragturbo_runtime.phrases import split_phrases
 from training.family.config import FamilyConfig
 from training.family.loop import train
+from training.family.nearest import image_keys
 from training.family.scene_cache import SceneCache
 from training.family.text_tower import TextTower
 from training.ladd.masking import Masker
@@ -43,7 +44,7 @@ def tune_keys(config: FamilyConfig, tower: TextTower, scenes: SceneCache, work: 
     """
     masker, batch = masker_of(config.world), config.text.keys_batch
     captions = scenes.captions[:PICTURES]
-    image_keys = _image_keys(tower, scenes, len(captions))
+    picture_keys = image_keys(tower, scenes, len(captions))
     clip = tower.requires_grad_(False).clip
     clip.transformer.resblocks[-1].requires_grad_(True)
     clip.text_projection.requires_grad_(True)
@@ -60,7 +61,7 @@ def tune_keys(config: FamilyConfig, tower: TextTower, scenes: SceneCache, work: 
         plain = torch.tensor([one.is_plain for one in asked])
         loss = _soft_entropy(logits, answers) + _soft_entropy(logits.T, answers.T)
         if plain.any():  # a made-up name is in no picture
-            pictures = scale * keys[:batch][plain] @ image_keys[rows][plain].T
+            pictures = scale * keys[:batch][plain] @ picture_keys[rows][plain].T
             loss = loss + PICTURE_WEIGHT * _both(pictures)
         return loss
 
@@ -69,13 +70,6 @@ def tune_keys(config: FamilyConfig, tower: TextTower, scenes: SceneCache, work: 
         decay_share=0.5, checkpoint=work / "keys.pt",
     )  # fmt: skip
     return tower.eval().requires_grad_(False)
-
-
-@torch.no_grad()
-def _image_keys(tower: TextTower, scenes: SceneCache, count: int) -> Tensor:
-    """(count, E) float32, of length 1: what the frozen image tower says of the pictures."""
-    parts = [np.arange(start, min(start + 256, count)) for start in range(0, count, 256)]
-    return torch.cat([tower.encode_image(torch.from_numpy(scenes.batch(rows))) for rows in parts])
 
 
 class _Asked:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +19,13 @@ from training.data.splits import scene
 from training.data.world import World
 from training.family.scene_cache import SceneCache
 from training.family.vae import encode_latents
+from training.recipe import check_recipe, write_recipe
 
 BATCH = 64
+WAY_OUT = (
+    "use another work folder (--work), or delete latents.json and, if it was begun with the old ones, teacher.pt in "
+    "this one"
+)
 
 
 @dataclass(frozen=True)
@@ -37,15 +43,33 @@ class LatentCache:
 
 
 def cache_latents(folder: Path, vae: AutoencoderKL, scenes: SceneCache, world: World) -> LatentCache:
-    """Encode all cached training scenes, or open what an earlier run encoded."""
+    """Encode all cached training scenes, or open what an earlier run encoded.
+
+    Args:
+        folder: Where the cache lies; it is made.
+        vae: The family's autoencoder.
+        scenes: The training scenes, from the first on.
+        world: Their world.
+
+    Returns:
+        Latents (N, c, h, w) float16, scaled, and concept maps (N, h, w) uint8, N = len(scenes).
+
+    Raises:
+        ValueError: The folder holds latents of other scenes or of another autoencoder.
+        OSError: The disk is full or the folder cannot be written.
+    """
     latents_file, maps_file = folder / "latents.npy", folder / "concept_maps.npy"
-    if not latents_file.exists():
+    recipe_file, recipe = folder / "latents.json", _recipe(vae, scenes, world)
+    if recipe_file.exists():
+        check_recipe(recipe_file, recipe, what="latents", way_out=WAY_OUT)
+    else:
         latents = _encode_all(vae, scenes)
         maps = np.stack(
             [concept_map(scene(world, "train", i), world, latents.shape[-1]) for i in range(len(scenes))]
         )
         save_atomically(maps_file, lambda path: _write(path, maps))
         save_atomically(latents_file, lambda path: _write(path, latents))
+        write_recipe(recipe_file, recipe)  # last: it is there only if all else is
     return LatentCache(*(torch.from_numpy(np.load(file)) for file in (latents_file, maps_file)))
 
 
@@ -67,6 +91,26 @@ def concept_map(drawn: Scene, world: World, side: int) -> NDArray[np.uint8]:
         columns, rows = np.abs(centres - placed.x) < reach, np.abs(centres - placed.y) < reach
         cells[np.ix_(rows, columns)] = 1 + world.names.index(placed.concept)
     return cells
+
+
+def _recipe(vae: AutoencoderKL, scenes: SceneCache, world: World) -> dict[str, object]:
+    """What the latents depend on: hashes, the number of scenes and their side in pixels, the latents' scale."""
+    return {
+        "world": world.digest,
+        "count": len(scenes),
+        "resolution": scenes.pixels.shape[-1],
+        "vae": _weights_hash(vae),
+        "scaling_factor": float(vae.config.scaling_factor),
+    }
+
+
+def _weights_hash(model: AutoencoderKL) -> str:
+    """SHA-256, hex, of a model's weights as they are in memory."""
+    digest = hashlib.sha256()
+    for name, weight in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.detach().cpu().float().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _encode_all(vae: AutoencoderKL, scenes: SceneCache) -> NDArray[np.float16]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from training.atomic import save_atomically
+from training.ladd.signals import stop_signals
 
 SAVE_SECONDS = 180.0
 WARMUP_STEPS = 200
@@ -44,7 +45,7 @@ def train(
         steps: How many in all.
         learning_rate: AdamW's peak, after a warm-up of 200 steps.
         decay_share: The last share of the steps, over which it falls to zero as a cosine.
-        checkpoint: File that is written every three minutes and at the end.
+        checkpoint: File that is written every three minutes, at the end and when the run is stopped.
         ema: Decay of the moving average of the weights; 0 keeps none.
         weight_decay: AdamW's.
         sample: Called with the (averaged) model and the step, to draw a grid.
@@ -54,7 +55,10 @@ def train(
         The averaged model if there is one, else the model.
 
     Raises:
-        FloatingPointError: The loss is not finite; the message names the step.
+        FloatingPointError: The loss is not finite; the message names the step, and the checkpoint is from before it.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the state after the step that it came in is saved.
+        ValueError: The checkpoint is of another model, or cannot be read.
+        OSError: The disk is full; the last checkpoint is intact.
     """
     optimizer = torch.optim.AdamW(
         [p for p in model.parameters() if p.requires_grad],
@@ -64,37 +68,35 @@ def train(
     )
     average = torch.optim.swa_utils.AveragedModel(model, avg_fn=None, multi_avg_fn=_ema(ema)) if ema else None
     step = _resume(checkpoint, model, optimizer, average)
-    bar = tqdm(total=steps, initial=step, desc=name, unit="step", smoothing=0.02)
     saved = time.monotonic()
     smooth_loss = math.nan
     model.train()
-    while step < steps:
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * schedule(step, steps, decay_share)
-        loss = loss_of(step, torch.Generator().manual_seed(step))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
-        optimizer.step()
-        if average is not None:
-            average.update_parameters(model)
-        step += 1
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise FloatingPointError(
-                f"{name}: loss is {value} at step {step}; lower the learning rate and resume"
-            )
-        smooth_loss = value if math.isnan(smooth_loss) else 0.99 * smooth_loss + 0.01 * value
-        bar.update()
-        if step % 20 == 0:
-            bar.set_postfix(loss=f"{smooth_loss:.4f}", refresh=False)
-        if sample is not None and (step % sample_every == 0 or step == steps):
-            sample(model if average is None else average.module, step)
-            model.train()
-        if step == steps or time.monotonic() - saved > SAVE_SECONDS:
-            _save(checkpoint, step, model, optimizer, average)
-            saved = time.monotonic()
-    bar.close()
+    with (
+        stop_signals() as stopped,
+        tqdm(total=steps, initial=step, desc=name, unit="step", smoothing=0.02) as bar,
+    ):
+        while step < steps:
+            loss = loss_of(step, torch.Generator().manual_seed(step))
+            _update(model, optimizer, average, loss, learning_rate * schedule(step, steps, decay_share))
+            step += 1
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise FloatingPointError(
+                    f"{name}: loss is {value} at step {step}; lower the learning rate and resume"
+                )
+            smooth_loss = value if math.isnan(smooth_loss) else 0.99 * smooth_loss + 0.01 * value
+            bar.update()
+            if step % 20 == 0:
+                bar.set_postfix(loss=f"{smooth_loss:.4f}", refresh=False)
+            if sample is not None and (step % sample_every == 0 or step == steps):
+                sample(model if average is None else average.module, step)
+                model.train()
+            is_stopped = stopped()
+            if is_stopped or step == steps or time.monotonic() - saved > SAVE_SECONDS:
+                _save(checkpoint, step, model, optimizer, average)
+                saved = time.monotonic()
+            if is_stopped:
+                raise KeyboardInterrupt
     model.eval()
     return model if average is None else average.module
 
@@ -104,6 +106,23 @@ def schedule(step: int, steps: int, decay_share: float) -> float:
     warm = min(1.0, (step + 1) / WARMUP_STEPS)
     left = (steps - step) / max(1.0, decay_share * steps)
     return warm * (1.0 if left >= 1 else 0.5 - 0.5 * math.cos(math.pi * left))
+
+
+def _update(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: torch.optim.swa_utils.AveragedModel | None,
+    loss: Tensor,
+    learning_rate: float,
+) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+    optimizer.step()
+    if average is not None:
+        average.update_parameters(model)
 
 
 def _ema(decay: float) -> Callable[..., None]:
@@ -121,12 +140,18 @@ def _resume(
 ) -> int:
     if not checkpoint.exists():
         return 0
-    state = torch.load(checkpoint, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    if average is not None:
-        average.load_state_dict(state["average"])
-    return int(state["step"])
+    try:
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.load_state_dict(state["average"])
+        return int(state["step"])
+    except Exception as error:  # torch raises anything from EOFError to its own pickle errors
+        reason = " ".join(str(error).split())[:300]  # it lists every tensor on a line of its own
+        raise ValueError(
+            f"{checkpoint}: does not fit what is trained here ({reason}); delete it to start the stage anew"
+        ) from error
 
 
 def _save(

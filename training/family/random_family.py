@@ -58,7 +58,9 @@ def random_family(path: Path, *, size: str = "nano", seed: int = 0) -> Path:
     FamilyRun(config, path, path / "work").describe()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        save_part(new_vae(config.vae, config.resolution), path / "vae")
+        vae = new_vae(config.vae, config.resolution)
+        vae.register_to_config(scaling_factor=0.18215)  # not 1: whoever forgets it shall be noticed
+        save_part(vae, path / "vae")
         save_part(new_unet(config), path / "unet")
         save_part(new_unet(config), path / "teacher")
         model_cfg = clip_config(config.text, config.resolution)

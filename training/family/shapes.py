@@ -27,7 +27,19 @@ SCHEDULER = {
 
 
 def new_vae(config: VaeConfig, resolution: int) -> AutoencoderKL:
-    """A picture autoencoder with fresh weights."""
+    """A picture autoencoder with fresh weights.
+
+    Args:
+        config: Its channels.
+        resolution: Side of the pictures in pixels, divisible by 2 ** (levels - 1).
+
+    Returns:
+        Pictures (B, 3, resolution, resolution) in [-1, 1] to latents (B, latent_channels, h, h) and back, with
+        h = resolution / 2 ** (levels - 1); its scaling factor is 1.
+
+    Raises:
+        ValueError: GroupNorm cannot divide the channels: the smaller of 8 and the first number must divide them all.
+    """
     levels = len(config.block_out_channels)
     return AutoencoderKL(
         block_out_channels=config.block_out_channels,
@@ -47,6 +59,16 @@ def new_unet(config: FamilyConfig) -> UNet2DConditionModel:
     """A U-Net with fresh weights, built as Stable Diffusion's.
 
     Attention everywhere but at the finest of several resolutions. A single resolution (8x8 latents) attends throughout.
+
+    Args:
+        config: Of the whole family: the latents' shape and the width of the conditioning count too.
+
+    Returns:
+        sample (B, c, h, h), timestep (B,) and conditioning (B, L, text.width) to an output (B, c, h, h), where
+        c = vae.latent_channels and h is the side of the latents.
+
+    Raises:
+        ValueError: GroupNorm cannot divide the channels: each number must be a multiple of 32.
     """
     shape: TeacherConfig = config.teacher
     plain = min(1, len(shape.block_out_channels) - 1)
@@ -68,7 +90,15 @@ def new_unet(config: FamilyConfig) -> UNet2DConditionModel:
 
 
 def clip_config(config: TextConfig, resolution: int) -> dict[str, Any]:
-    """open_clip's ``model_cfg`` of the towers."""
+    """open_clip's ``model_cfg`` of the towers.
+
+    Args:
+        config: Their shapes.
+        resolution: Side of the pictures in pixels; the image tower reads (resolution / patch_size) ** 2 patches.
+
+    Returns:
+        Keys ``embed_dim``, ``vision_cfg`` and ``text_cfg``, for `text_tower.new_text_tower`.
+    """
     return {
         "embed_dim": config.embed_dim,
         "vision_cfg": {

@@ -23,6 +23,7 @@ from training.family.folder import (
     save_json,
     save_part,
 )
+from training.family.parts import check_parts
 from training.family.scene_cache import SceneCache, cache_scenes
 from training.family.shapes import SCHEDULER, clip_config
 from training.family.text_tower import load_text_tower, save_text_tower
@@ -40,9 +41,15 @@ def train_family(config: FamilyConfig, out: Path, work: Path, *, until: str = "s
         out: Its folder; parts that lie there are kept.
         work: Checkpoints, caches and grids.
         until: The last stage: ``"vae"``, ``"text"``, ``"teacher"`` or ``"student"``.
+
+    Raises:
+        ValueError: Parts that lie there, or what lies in the work folder, were made with another world or other shapes.
+        FloatingPointError: A loss is not finite.
+        KeyboardInterrupt: SIGINT or SIGTERM came; the stage goes on from there when it is run again.
+        OSError: The disk is full or a folder cannot be written.
     """
     run = FamilyRun(config, out, work)
-    run.describe()
+    check_parts(config, out, [part for part, file in PART_FILES.items() if (out / file).exists()])
     stages: dict[str, tuple[str, Callable[[], dict[str, float]]]] = {
         "vae": ("vae", run.train_vae),
         "text": ("text_encoder", run.train_text),
@@ -51,6 +58,7 @@ def train_family(config: FamilyConfig, out: Path, work: Path, *, until: str = "s
     }
     for stage, (part, train_stage) in stages.items():
         if not (out / PART_FILES[part]).exists():
+            run.describe()  # only now: what is there was made as family.json says already
             run.record(stage, train_stage())
         if stage == until:
             return
@@ -109,11 +117,15 @@ class FamilyRun:
     def train_text(self) -> dict[str, float]:
         """The second stage: captions to conditioning and keys."""
         from training.family.keys import tune_keys
+        from training.family.nearest import save_nearest
         from training.family.text import in_batch_accuracy, train_text_tower
 
-        tower = train_text_tower(self.config, self.scenes, self.work)
-        if self.config.text.keys_steps:
+        tower = train_text_tower(self.config, self.scenes, self.held_out, self.work)
+        if keys_steps := self.config.text.keys_steps:
             tune_keys(self.config, tower, self.scenes, self.work)
+            save_nearest(
+                self.work / f"text_{self.config.text.steps + keys_steps:06d}.png", tower, self.held_out
+            )
         save_text_tower(
             self.out / "text_encoder", tower, clip_config(self.config.text, self.config.resolution)
         )

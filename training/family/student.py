@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training.data.splits import scenes
+from training.data.splits import scene
+from training.data.world import World
 from training.family.config import FamilyConfig, StudentConfig
 from training.family.loop import train
+from training.family.shapes import SCHEDULER
 from training.family.teacher import Captions
 from training.family.text_tower import TextTower
 from training.ladd.diffusion import Diffusion
@@ -38,9 +41,14 @@ def make_pairs(
         text: The frozen text tower.
         hashes: ``teacher`` and ``text_encoder``: pairs of another teacher are refused.
         work: Folder of the shards.
-    """
-    from training.family.shapes import SCHEDULER
 
+    Returns:
+        As many pairs as the config says.
+
+    Raises:
+        ValueError: The folder holds pairs of another recipe, or a bad shard.
+        OSError: The disk is full or the folder cannot be written.
+    """
     shape = (teacher.config.in_channels, teacher.config.sample_size, teacher.config.sample_size)
     student = config.student
     shards = PairShards(
@@ -51,17 +59,18 @@ def make_pairs(
             prompts=f"{config.name} train scenes {FIRST_SCENE}..", shard_size=SHARD,
         ),
     )  # fmt: skip
-    numbers = range(student.pairs // SHARD)
-    missing = sorted(set(numbers) - set(shards.complete()))
-    for number in tqdm(missing, desc="pairs", unit=f"{SHARD} pairs"):
-        first = number * SHARD
-        prompts = [scene.caption for scene in scenes(config.world, "train", SHARD, FIRST_SCENE + first)]
-        drawn = synthesize_pairs(
-            teacher, text, SCHEDULER, prompts, range(first, first + SHARD), steps=student.teacher_steps,
-            guidance_scale=student.guidance_scale, latent_shape=shape, batch=PAIR_BATCH,
-        )  # fmt: skip
-        shards.write(number, _concatenate(list(drawn)))
-    return _concatenate([shards.read(number) for number in numbers])
+    sample = partial(
+        synthesize_pairs, teacher, text, SCHEDULER, steps=student.teacher_steps,
+        guidance_scale=student.guidance_scale, latent_shape=shape, batch=PAIR_BATCH,
+    )  # fmt: skip
+    whole = -(-student.pairs // SHARD) * SHARD  # whole shards are made: more pairs may be asked for later
+    with tqdm(total=whole, desc="pairs", unit="pair") as bar:
+        shards.fill(whole, partial(_prompt, config.world), sample, on_progress=bar.update)
+    return shards.load(student.pairs)
+
+
+def _prompt(world: World, pair: int) -> str:
+    return scene(world, "train", FIRST_SCENE + pair).caption
 
 
 def distil_student(
@@ -108,11 +117,3 @@ def distil_student(
         checkpoint=work / "student.pt", ema=config.ema, sample=sample,
     )  # fmt: skip
     return trained.eval().requires_grad_(False)
-
-
-def _concatenate(parts: list[Pairs]) -> Pairs:
-    return Pairs(
-        tuple(prompt for part in parts for prompt in part.prompts),
-        torch.cat([part.seeds for part in parts]),
-        torch.cat([part.latents for part in parts]),
-    )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from training.family.config import FamilyConfig
 from training.family.loop import train
+from training.family.nearest import save_nearest
 from training.family.scene_cache import SceneCache
 from training.family.shapes import clip_config
 from training.family.text_tower import TextTower, new_text_tower
@@ -18,13 +19,14 @@ from training.precision import autocast
 MAX_LOGIT_SCALE = 4.6052  # ln 100, as CLIP clamps it
 
 
-def train_text_tower(config: FamilyConfig, scenes: SceneCache, work: Path) -> TextTower:
+def train_text_tower(config: FamilyConfig, scenes: SceneCache, held_out: SceneCache, work: Path) -> TextTower:
     """Train both towers with CLIP's symmetric contrastive loss (Radford et al. 2021, figure 3).
 
     Args:
         config: Shapes and training.
         scenes: Pictures and captions.
-        work: Folder for the checkpoint.
+        held_out: Others, for the grid.
+        work: Folder for the checkpoint and the grids.
 
     Returns:
         The tower, in eval mode.
@@ -47,6 +49,7 @@ def train_text_tower(config: FamilyConfig, scenes: SceneCache, work: Path) -> Te
     train(
         tower, loss_of, name="text tower", steps=config.text.steps, learning_rate=config.text.learning_rate,
         decay_share=0.6, checkpoint=work / "text.pt", weight_decay=0.05,
+        sample=lambda _, step: save_nearest(work / f"text_{step:06d}.png", tower, held_out),
     )  # fmt: skip
     return tower.eval().requires_grad_(False)
 

@@ -73,7 +73,15 @@ class TextTower(nn.Module):
         return conditioning, nn.functional.normalize(pooled @ self.clip.text_projection, dim=-1)
 
     def encode(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Encode texts: `tokenize`, then `forward`, on the tower's device."""
+        """Encode texts: `tokenize`, then `forward`, on the tower's device.
+
+        Args:
+            texts: B strings; what does not fit 77 tokens is cut.
+
+        Returns:
+            last_hidden_state (B, 77, width) and text_embeds (B, embed_dim), the latter of length 1; float32 outside
+            of autocast.
+        """
         input_ids, eos_index = self.tokenize(texts)
         device = self.clip.text_projection.device
         encoded: tuple[Tensor, Tensor] = self(input_ids.to(device), eos_index.to(device))

@@ -8,6 +8,9 @@ from typing import Literal
 
 from training.config import parse_table, read_toml
 
+TRAIN_TIMESTEPS = 1000
+"""N: what every base is trained with, Stable Diffusion's number."""
+
 
 @dataclass(frozen=True)
 class PairsConfig:
@@ -169,6 +172,7 @@ class LaddConfig:
     def __post_init__(self) -> None:
         """Refuse values that no run can use."""
         _check_shares(self)
+        _check_timesteps(self)
         at_least: dict[str, tuple[float, float]] = {
             "seed": (self.seed, 0),
             "[pairs] count": (self.pairs.count, self.optimiser.batch),
@@ -178,7 +182,10 @@ class LaddConfig:
             "[pairs] shard_size": (self.pairs.shard_size, 1),
             "[retrieval] references": (self.retrieval.references, 1),
             "[retrieval] candidates": (self.retrieval.candidates, self.retrieval.references),
+            "[retrieval] reference_pool": (self.retrieval.reference_pool, 1),
             "[student] lora_rank": (self.student.lora_rank, 1),
+            "[student] attention_heads": (self.student.attention_heads, 1),
+            "[student] norm_groups": (self.student.norm_groups, 1),
             "[losses] adversarial_ramp": (self.losses.adversarial_ramp, 0),
             "[losses] head_width": (self.losses.head_width, 1),
             "[optimiser] steps": (self.optimiser.steps, 1),
@@ -208,6 +215,16 @@ def _check_shares(config: LaddConfig) -> None:
         raise ValueError(
             "[retrieval] drop_share + wrong_share is over 1; no prompt would get its own references"
         )
+
+
+def _check_timesteps(config: LaddConfig) -> None:
+    timesteps = {
+        "[retrieval] reference_timestep": config.retrieval.reference_timestep,
+        "[losses] perceptual_timestep": config.losses.perceptual_timestep,
+    }
+    for name, value in timesteps.items():
+        if not 0 <= value < TRAIN_TIMESTEPS:
+            raise ValueError(f"{name} is {value}; it must be in [0, {TRAIN_TIMESTEPS})")
 
 
 _TABLES = {

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ragturbo_runtime.noise import batch_noise
 from training.atomic import save_atomically
+from training.recipe import check_recipe, write_recipe
 
 logger = logging.getLogger(__name__)
 
@@ -113,10 +114,10 @@ class PairShards:
         described = {"format_version": FORMAT_VERSION, **json.loads(json.dumps(asdict(recipe)))}
         path = directory / RECIPE_FILE
         if path.exists():
-            _check_same_recipe(path, described)
+            way_out = "use another folder, or delete this one"
+            check_recipe(path, described, what="pairs", way_out=way_out)
         else:
-            text = json.dumps(described, indent=1).encode()
-            save_atomically(path, lambda beside: beside.write_bytes(text))
+            write_recipe(path, described)
 
     def shard_path(self, index: int) -> Path:
         """Name the file of a shard, whether it exists or not."""
@@ -236,23 +237,6 @@ def _join(parts: Sequence[Pairs]) -> Pairs:
         torch.cat([part.seeds for part in parts]),
         torch.cat([part.latents for part in parts]),
     )
-
-
-def _check_same_recipe(path: Path, expected: dict[str, Any]) -> None:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{path}: cannot be read ({error}); delete the folder to make the pairs anew"
-        ) from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path}: a JSON object is expected; delete the folder to make the pairs anew")
-    differing = [key for key in sorted({*found, *expected}) if found.get(key) != expected.get(key)]
-    if differing:
-        lines = ", ".join(f"{key}: {found.get(key)!r} there, {expected.get(key)!r} here" for key in differing)
-        raise ValueError(
-            f"{path.parent} holds pairs of another recipe ({lines}); use another folder, or delete this one"
-        )
 
 
 def _write_tar(path: Path, first: int, pairs: Pairs) -> None:

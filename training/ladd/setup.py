@@ -144,7 +144,7 @@ def make_pairs(
     # Whole shards: more pairs may be asked for later, and those that are there stay good.
     count = -(-config.pairs.count // size) * size
     training = _captions(world, 0, count, leave_out=set(held_out))
-    rule = f"{hashlib.sha256(repr(world).encode()).hexdigest()}, {len(held_out)} held out"
+    rule = f"{world.digest}, {len(held_out)} held out"
     folder = Path(config.work_dir) / "pairs"
     fill = partial(_fill, config, family, teacher, rule=rule, bf16=bf16)
     return (

@@ -46,7 +46,8 @@ class AdapterMetadata:
 
     Attributes:
         family: Name of the base family, such as "emoji".
-        base_hashes: SHA-256 of the base's safetensors files: unet, text_encoder, vae.
+        base_hashes: SHA-256 of the base's safetensors files, unet, text_encoder and vae, and of its configs (files
+            from before those were hashed lack that key).
         rank: LoRA rank; 0 = no LoRA.
         alpha: LoRA scale (B @ A counts alpha / rank times).
         channels: C of the U-Net's bottleneck.
@@ -147,7 +148,8 @@ class AdapterCheckpoint:
         """Refuse a base other than the one that the adapter was trained on.
 
         Args:
-            hashes: SHA-256 of the base's files, as `training.family.folder.family_hashes` returns them.
+            hashes: SHA-256 of the base's files, as `training.family.folder.family_hashes` returns them; keys that
+                the checkpoint does not know are left alone.
 
         Raises:
             CheckpointError: A hash differs; the message names both.

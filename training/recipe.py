@@ -1,0 +1,44 @@
+"""Says beside what was made what it was made with, so that nothing stale is ever read as fresh."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from training.atomic import save_atomically
+
+
+def write_recipe(path: Path, recipe: Mapping[str, object]) -> None:
+    """Write a recipe, whole or not at all.
+
+    Args:
+        path: The JSON file beside what was made.
+        recipe: JSON values.
+    """
+    text = json.dumps(recipe, indent=1).encode()
+    save_atomically(path, lambda beside: beside.write_bytes(text))
+
+
+def check_recipe(path: Path, recipe: Mapping[str, object], *, what: str, way_out: str) -> None:
+    """Refuse what was made with another recipe.
+
+    Args:
+        path: The JSON file beside what was made; it is there.
+        recipe: The one that is wanted, JSON values (lists, not tuples).
+        what: How errors call what was made, e.g. ``"pairs"``.
+        way_out: What the user can do about another recipe.
+
+    Raises:
+        ValueError: The file cannot be read, or holds another recipe; names every value that differs.
+    """
+    again = f"delete the folder to make the {what} anew"
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); {again}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: a JSON object is expected; {again}")
+    if differing := [key for key in sorted({*found, *recipe}) if found.get(key) != recipe.get(key)]:
+        lines = ", ".join(f"{key}: {found.get(key)!r} there, {recipe.get(key)!r} here" for key in differing)
+        raise ValueError(f"{path.parent} holds {what} of another recipe ({lines}); {way_out}")

@@ -12,8 +12,8 @@ from ragturbo_sdk.reference import Reference
 from ragturbo_sdk.result import GenerationResult
 from ragturbo_sdk.sheet import Card, SheetContent, draw_sheet
 
-PROMPT = "a cat left of two pizzas on a blue background"
-SEED = 7
+PROMPT = "a fox on a white background"
+SEED = 3
 
 
 @dataclass(frozen=True)

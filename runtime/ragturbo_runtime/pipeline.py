@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Features, Keys, Latents, PromptEmbeds, Scale, Weights
-from ragturbo_runtime.beside import run_beside
+from ragturbo_runtime.beside import Beside
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.errors import InferenceError, RetrievalError
 from ragturbo_runtime.finite import require_finite
@@ -72,6 +72,7 @@ class Pipeline:
         self._schedule = parts.schedule
         self._graphs = parts.graphs
         self._calibration = Calibration(spec.similarity_low, spec.similarity_high)
+        self._beside = Beside()
 
     @classmethod
     def load(cls, bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> Pipeline:
@@ -106,6 +107,7 @@ class Pipeline:
     def close(self) -> None:
         """Close the library and let go of the graphs; drawing afterwards raises InferenceError."""
         self._graphs = {}
+        self._beside.close()
         if self.library is not None:
             self.library.close()
 
@@ -219,7 +221,7 @@ class Pipeline:
             nothing.set_result(_Found([[] for _ in order], None, Stopwatch()))
             return nothing
         self._require_library()
-        return run_beside(lambda: self._look_up(prompts, order, keys, request))
+        return self._beside.run(lambda: self._look_up(prompts, order, keys, request))
 
     def _look_up(self, prompts: list[str], order: list[int], keys: Keys, request: DrawRequest) -> _Found:
         watch = Stopwatch()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
-from ragturbo_runtime.beside import run_beside
+from ragturbo_runtime.beside import Beside
 
 
 def test_it_runs_at_the_same_time_in_another_thread() -> None:
@@ -18,10 +19,10 @@ def test_it_runs_at_the_same_time_in_another_thread() -> None:
         assert gate.wait(10)
         return threading.current_thread().name
 
-    future = run_beside(work)
+    future = Beside().run(work)
     assert not future.done()
     gate.set()
-    assert future.result(10) == "ragturbo-retrieval" != threading.current_thread().name
+    assert future.result(10).startswith("ragturbo-retrieval")
 
 
 def test_what_it_raises_reaches_the_caller() -> None:
@@ -29,7 +30,7 @@ def test_what_it_raises_reaches_the_caller() -> None:
         raise KeyError("lost")
 
     with pytest.raises(KeyError, match="lost"):
-        run_beside(work).result(10)
+        Beside().run(work).result(10)
 
 
 def test_without_a_thread_the_caller_does_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,9 +38,18 @@ def test_without_a_thread_the_caller_does_it(monkeypatch: pytest.MonkeyPatch) ->
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    future = run_beside(threading.get_ident)
+    future = Beside().run(threading.get_ident)
     assert future.done()
     assert future.result() == threading.get_ident()
+
+
+def test_the_next_work_finds_the_thread_of_the_last() -> None:
+    beside = Beside()
+    first = beside.run(threading.get_ident).result(10)
+    time.sleep(0.2)  # it says that it is free only after it has given its result
+    assert beside.run(threading.get_ident).result(10) == first
+    beside.close()
+    assert beside.run(threading.get_ident).result() == threading.get_ident()
 
 
 HOSTS = {
@@ -47,15 +57,15 @@ HOSTS = {
 import threading, time
 def late():
     threading.main_thread().join()
-    print(run_beside(lambda: 7).result(10), flush=True)
+    print(beside.run(lambda: 7).result(10), flush=True)
 threading.Thread(target=late).start()
 """,
     "a child of a host that has drawn before": """
 import os
-run_beside(lambda: 0).result(10)
+beside.run(lambda: 0).result(10)
 child = os.fork()
 if child == 0:
-    print(run_beside(lambda: 7).result(10), flush=True)
+    print(beside.run(lambda: 7).result(10), flush=True)
     os._exit(0)
 os.waitpid(child, 0)
 """,
@@ -63,7 +73,7 @@ os.waitpid(child, 0)
 
 
 @pytest.mark.parametrize("host", HOSTS.values(), ids=HOSTS)
-def test_hosts_that_a_pool_of_threads_would_fail(host: str) -> None:
-    code = "from ragturbo_runtime.beside import run_beside\n" + host
+def test_hosts_that_a_plain_pool_of_threads_would_fail(host: str) -> None:
+    code = "from ragturbo_runtime.beside import Beside\nbeside = Beside()\n" + host
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr

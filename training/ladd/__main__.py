@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; go on with --resume", file=sys.stderr)
         return 130
-    print(gate)
+    print("the control has no references, and so no gate" if options.no_retrieval else gate)
     print(f"wrote {written}")
     return 0
 

@@ -41,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped; go on with --resume", file=sys.stderr)
         return 130
-    print("the control has no references, and so no gate" if options.no_retrieval else gate)
+    if options.no_retrieval:
+        print(f"held-out loss {gate.losses['all']['none']:.5f}; the control has no references, and so no gate")
+    else:
+        print(gate)
     print(f"wrote {written}")
     return 0
 

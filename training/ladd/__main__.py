@@ -42,7 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         print("stopped; go on with --resume", file=sys.stderr)
         return 130
     if options.no_retrieval:
-        print(f"held-out loss {gate.losses['all']['none']:.5f}; the control has no references, and so no gate")
+        print(
+            f"held-out loss {gate.losses['all']['none']:.5f}; the control has no references, and so no gate"
+        )
     else:
         print(gate)
     print(f"wrote {written}")

@@ -18,6 +18,7 @@ from training.ladd.trainer import Trainer
 CPU = torch.device("cpu")
 SMALL_RUN: dict[str, object] = {
     "pairs": {"count": 12, "held_out": 6, "steps": 2, "batch": 6, "shard_size": 4},
+    "real": {"scenes": 4, "lent_variants": 1, "held_out": 4, "steps": 1, "library": 12},
     "retrieval": {"references": 2, "candidates": 4},
     "student": {"lora_rank": 2, "lora_alpha": 2.0, "attention_heads": 2},
     "losses": {"head_width": 8, "adversarial_ramp": 2},

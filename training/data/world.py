@@ -73,6 +73,16 @@ class World:
         """The known concepts that this family never draws."""
         return tuple(name for name in concepts() if name not in set(self.names))
 
+    @cached_property
+    def lent(self) -> tuple[str, ...]:
+        """Three quarters of the unseen concepts: an adapter may learn on them to draw what its base does not know."""
+        return tuple(name for name in self.unseen if _quarter(name) > 0)
+
+    @cached_property
+    def new(self) -> tuple[str, ...]:
+        """The last quarter: no training shows them, neither the base's nor an adapter's."""
+        return tuple(name for name in self.unseen if _quarter(name) == 0)
+
     def frequency(self, name: str) -> Frequency:
         """How often training shows a concept of this family."""
         if name in self.common:
@@ -100,6 +110,11 @@ class World:
             ]
         weights = np.repeat(np.asarray(per_name, dtype=np.float64), sizes)
         return np.asarray(weights / weights.sum())
+
+
+def _quarter(name: str) -> int:
+    """0 to 3, by the name alone: what a concept is for does not change with the others."""
+    return hashlib.blake2b(name.encode(), digest_size=1).digest()[0] % 4
 
 
 def parse_world(table: Mapping[str, object], where: str = "[world]") -> World:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -33,7 +33,7 @@ class Batch:
     noise: Tensor
     """(B, c, h, w) float32."""
     target: Tensor
-    """(B, c, h, w) float32, the teacher's latents."""
+    """(B, c, h, w) float32, the teacher's latents, or those of a real picture."""
     rows: Tensor
     """(B, K) int64 library entries; any entry where the weight is 0."""
     weights: Tensor
@@ -57,6 +57,7 @@ class Batcher:
         masker: Finds and replaces names.
         retrieval: How many references, how often none or wrong ones.
         masking: How often names are masked.
+        fresh_noise: Amplitude of new noise that is mixed into the noise of real pairs in training, in [0, 1).
         seed: Everything random is drawn from it.
         retrieves: False: no references and no masking (the LoRA-only control: a masked prompt without
             references asks for what nobody can know).
@@ -71,12 +72,14 @@ class Batcher:
         *,
         retrieval: RetrievalConfig,
         masking: MaskingConfig,
+        fresh_noise: float = 0.0,
         seed: int,
         retrieves: bool = True,
     ) -> None:
         self.pairs, self.neighbours, self.library = pairs, neighbours, library
         self.masker = masker
         self.retrieval, self.masking, self.seed, self.retrieves = retrieval, masking, seed, retrieves
+        self.fresh_noise = fresh_noise
         self._shown_in = [frozenset(masker.found(caption)) for caption in library.captions]
 
     def training(self, step: int, size: int) -> Batch:
@@ -91,7 +94,8 @@ class Batcher:
         kinds, counts = self._deal_references(random, size)
         # Without its own references nobody can know what a made-up name stands for.
         masked = (random.random(size) < self.masking.share) & np.array([kind == "right" for kind in kinds])
-        return self._assemble(indices, kinds, counts, masked, random, own_weights=True)
+        batch = self._assemble(indices, kinds, counts, masked, random, own_weights=True)
+        return replace(batch, noise=self._freshen(batch.noise, indices, random))
 
     def held_out(self, indices: list[int], references: References, *, masked: bool, seed: int) -> Batch:
         """Make a batch to measure on: K references of one kind for all, the same names masked for each kind.
@@ -158,6 +162,12 @@ class Batcher:
             weights=weights,
             changed=self._changed_captions(rows, weights, words),
         )
+
+    def _freshen(self, noise: Tensor, indices: list[int], random: np.random.Generator) -> Tensor:
+        """Mix new noise into that of real pairs, at the same variance."""
+        fresh = torch.from_numpy(random.standard_normal(noise.shape, dtype=np.float32))
+        mixed = (1 - self.fresh_noise**2) ** 0.5 * noise + self.fresh_noise * fresh
+        return torch.where(self.pairs.is_real(indices).reshape(-1, 1, 1, 1), mixed, noise)
 
     def _wrong_rows(self, prompt: str, random: np.random.Generator) -> Tensor:
         """Random entries that show nothing of what the prompt names."""

@@ -31,6 +31,25 @@ class PairsConfig:
 
 
 @dataclass(frozen=True)
+class RealConfig:
+    """Real pictures beside the teacher's, with the noise that its flow leads back to (`training.ladd.real_pairs`)."""
+
+    scenes: int = 0
+    """Scenes to invert; 0 = teacher-made pairs alone."""
+    lent_variants: int = 2
+    """A scene gives a pair as it is, one with rare things put in, and so many with things that the base never saw."""
+    held_out: int = 256
+    """Scenes with library-only things, never trained on: the gate asks for them too."""
+    steps: int = 5
+    """Midpoint steps of the inversion; each runs the teacher twice."""
+    fresh_noise: float = 0.3
+    """Amplitude of new noise that each look at a real pair mixes into the one found, in [0, 1): a found noise is not
+    quite Gaussian, and always the same."""
+    library: int = 4096
+    """Captioned scenes of those unknown things that training looks up beside the family's library."""
+
+
+@dataclass(frozen=True)
 class RetrievalConfig:
     """Which references a prompt gets in training."""
 
@@ -162,6 +181,7 @@ class LaddConfig:
     seed: int
     """Everything random is drawn from it, 0 or more."""
     pairs: PairsConfig
+    real: RealConfig
     retrieval: RetrievalConfig
     masking: MaskingConfig
     student: StudentConfig
@@ -180,6 +200,11 @@ class LaddConfig:
             "[pairs] steps": (self.pairs.steps, 1),
             "[pairs] batch": (self.pairs.batch, 1),
             "[pairs] shard_size": (self.pairs.shard_size, 1),
+            "[real] scenes": (self.real.scenes, 0),
+            "[real] lent_variants": (self.real.lent_variants, 1),
+            "[real] held_out": (self.real.held_out, 2),
+            "[real] steps": (self.real.steps, 1),
+            "[real] library": (self.real.library, 1),
             "[retrieval] references": (self.retrieval.references, 1),
             "[retrieval] candidates": (self.retrieval.candidates, self.retrieval.references),
             "[retrieval] reference_pool": (self.retrieval.reference_pool, 1),
@@ -201,6 +226,7 @@ class LaddConfig:
 
 def _check_shares(config: LaddConfig) -> None:
     shares = {
+        "[real] fresh_noise": config.real.fresh_noise,
         "[retrieval] drop_share": config.retrieval.drop_share,
         "[retrieval] wrong_share": config.retrieval.wrong_share,
         "[masking] share": config.masking.share,
@@ -229,6 +255,7 @@ def _check_timesteps(config: LaddConfig) -> None:
 
 _TABLES = {
     "pairs": PairsConfig,
+    "real": RealConfig,
     "retrieval": RetrievalConfig,
     "masking": MaskingConfig,
     "student": StudentConfig,

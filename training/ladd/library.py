@@ -33,6 +33,14 @@ class TrainingLibrary:
         """Count the entries."""
         return len(self.captions)
 
+    def __add__(self, other: TrainingLibrary) -> TrainingLibrary:
+        """Put another library's entries behind this one's."""
+        return TrainingLibrary(
+            self.captions + other.captions,
+            torch.cat([self.latents, other.latents]),
+            torch.cat([self.keys, other.keys]),
+        )
+
 
 @torch.no_grad()
 def encode_pictures(vae: AutoencoderKL, pixels: Tensor, *, batch: int = 64) -> Tensor:

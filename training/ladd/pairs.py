@@ -1,9 +1,10 @@
-"""Teacher-made pairs on disk: (prompt, noise as a seed, the teacher's latents), in WebDataset tar shards.
+"""Pairs on disk: (prompt, noise, latents), in WebDataset tar shards.
 
 A shard `pairs-000003.tar` holds, for each sample, `<key>.json` with the prompt and the seed and
-`<key>.latents.npy` with the latents in float16. The noise is not stored: `ragturbo_runtime.noise` makes it
-again from the seed, bit for bit. `pairs.json` beside the shards says what they were made with, so that pairs
-of another teacher are never mixed in.
+`<key>.latents.npy` with the latents in float16. Of a teacher-made pair the noise is not stored:
+`ragturbo_runtime.noise` makes it again from the seed, bit for bit. The noise of a real pair
+(`training.ladd.real_pairs`) stands for no seed and lies in `<key>.noise.npy`, in float16. `pairs.json` beside the
+shards says what they were made with, so that pairs of another teacher are never mixed in.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 RECIPE_FILE = "pairs.json"
+NO_SEED = -1
+"""Stands for the seed of a noise that was found, not drawn."""
 
 
 def noise_of_seeds(seeds: Sequence[int] | Tensor, latent_shape: tuple[int, int, int]) -> Tensor:
@@ -49,14 +52,19 @@ class Pairs:
     """Some pairs, in memory. Row i of every field belongs to pair i."""
 
     prompts: tuple[str, ...]
-    """What the teacher was asked to draw."""
+    """What the teacher was asked to draw, or what a real picture shows."""
     seeds: Tensor
-    """(B,) int64: `ragturbo_runtime.noise` makes the starting noise from it."""
+    """(B,) int64: `ragturbo_runtime.noise` makes the starting noise from it; `NO_SEED` for a real pair."""
     latents: Tensor
-    """(B, c, h, w) float32: what the teacher drew, in model space (scaled)."""
+    """(B, c, h, w) float32: what the teacher drew, or the real picture's, in model space (scaled)."""
+    found_noise: Tensor | None = None
+    """(B, c, h, w) float32: the noise that leads to real pictures; any value where there is a seed. None: all have
+    seeds."""
 
     def __post_init__(self) -> None:
         """Refuse rows that do not belong together."""
+        if self.found_noise is None and bool((self.seeds == NO_SEED).any()):
+            raise ValueError("a pair has neither a seed nor a noise")
         if not len(self.prompts) == len(self.seeds) == len(self.latents):
             raise ValueError(
                 f"{len(self.prompts)} prompts, {len(self.seeds)} seeds and {len(self.latents)} latents; "
@@ -70,7 +78,15 @@ class Pairs:
     def noise(self, indices: Sequence[int]) -> Tensor:
         """Draw the noise of some pairs: (len(indices), c, h, w) float32, N(0, 1)."""
         _, channels, height, width = self.latents.shape
-        return noise_of_seeds(self.seeds[list(indices)], (channels, height, width))
+        seeds = self.seeds[list(indices)]
+        drawn = noise_of_seeds(seeds.clamp(min=0), (channels, height, width))
+        if self.found_noise is None:
+            return drawn
+        return torch.where((seeds == NO_SEED).reshape(-1, 1, 1, 1), self.found_noise[list(indices)], drawn)
+
+    def is_real(self, indices: Sequence[int]) -> Tensor:
+        """(len(indices),) bool: which pairs are real ones, with a noise that was found."""
+        return self.seeds[list(indices)] == NO_SEED
 
 
 @dataclass(frozen=True)
@@ -84,11 +100,11 @@ class PairRecipe:
     steps: int
     """Sampling steps of DPM-Solver++ (2M)."""
     guidance_scale: float
-    """Classifier-free guidance; 1 = none."""
+    """Classifier-free guidance; 1 = none, as for every real pair."""
     latent_shape: tuple[int, int, int]
     """(c, h, w) of the latents."""
     first_seed: int
-    """Pair i starts from the noise of seed first_seed + i."""
+    """Pair i starts from the noise of seed first_seed + i; of real pairs it is the number i that counts from it."""
     prompts: str
     """Where the prompts come from, such as "emoji train scenes 0.."."""
     shard_size: int
@@ -196,8 +212,9 @@ class PairShards:
             raise ValueError(
                 f"{self.directory} holds {have} pairs, {count or 'at least 1'} are needed; make them first"
             )
-        whole = _join(parts)
-        return Pairs(whole.prompts[:count], whole.seeds[:count], whole.latents[:count])
+        whole = join_pairs(parts)
+        noise = None if whole.found_noise is None else whole.found_noise[:count]
+        return Pairs(whole.prompts[:count], whole.seeds[:count], whole.latents[:count], noise)
 
     def fill(
         self,
@@ -228,14 +245,28 @@ class PairShards:
             ):
                 parts.append(part)
                 on_progress(len(part))
-            self.write(index, _join(parts))
+            self.write(index, join_pairs(parts))
 
 
-def _join(parts: Sequence[Pairs]) -> Pairs:
+def join_pairs(parts: Sequence[Pairs]) -> Pairs:
+    """Put sets of pairs behind each other: teacher-made and real ones may be mixed.
+
+    Args:
+        parts: One or more sets, all of one latent shape.
+    """
+    noise = None
+    if any(part.found_noise is not None for part in parts):
+        noise = torch.cat(
+            [
+                torch.zeros_like(part.latents) if part.found_noise is None else part.found_noise
+                for part in parts
+            ]
+        )
     return Pairs(
         tuple(prompt for part in parts for prompt in part.prompts),
         torch.cat([part.seeds for part in parts]),
         torch.cat([part.latents for part in parts]),
+        noise,
     )
 
 
@@ -245,9 +276,16 @@ def _write_tar(path: Path, first: int, pairs: Pairs) -> None:
             key = f"{first + row:09d}"
             record = {"prompt": pairs.prompts[row], "seed": int(pairs.seeds[row])}
             _add(tar, f"{key}.json", json.dumps(record, ensure_ascii=False).encode())
-            array = io.BytesIO()
-            np.save(array, pairs.latents[row].cpu().numpy().astype(np.float16))
-            _add(tar, f"{key}.latents.npy", array.getvalue())
+            _add(tar, f"{key}.latents.npy", _half_precision(pairs.latents[row]))
+            if pairs.found_noise is not None:
+                _add(tar, f"{key}.noise.npy", _half_precision(pairs.found_noise[row]))
+
+
+def _half_precision(tensor: Tensor) -> bytes:
+    """A .npy file's bytes."""
+    array = io.BytesIO()
+    np.save(array, tensor.cpu().numpy().astype(np.float16))
+    return array.getvalue()
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
@@ -257,26 +295,29 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
 
 
 def _read_tar(path: Path) -> Pairs:
-    records: dict[str, dict[str, Any]] = {}
-    arrays: dict[str, np.ndarray[Any, np.dtype[np.float32]]] = {}
+    parts: dict[str, dict[str, Any]] = {"json": {}, "latents.npy": {}, "noise.npy": {}}
     with tarfile.open(path, mode="r:") as tar:
         for member in tar:
             file = tar.extractfile(member)
             if file is None:
                 raise ValueError(f"member {member.name} is not a file")
-            data = file.read()
             key, _, kind = member.name.partition(".")
-            if kind == "json":
-                records[key] = json.loads(data)
-            elif kind == "latents.npy":
-                arrays[key] = np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32)
-    if not records or sorted(records) != sorted(arrays):
+            if kind in parts:
+                parts[kind][key] = json.loads(file.read()) if kind == "json" else _array(file.read())
+    records, latents, noise = parts["json"], parts["latents.npy"], parts["noise.npy"]
+    if not records or sorted(records) != sorted(latents) or (noise and sorted(noise) != sorted(latents)):
         raise ValueError(
-            f"{len(records)} records and {len(arrays)} latents, one of each per pair is expected"
+            f"{len(records)} records, {len(latents)} latents and {len(noise)} noises; one record and one of the others "
+            "per pair is expected"
         )
     keys = sorted(records)
     return Pairs(
         tuple(str(records[key]["prompt"]) for key in keys),
         torch.tensor([int(records[key]["seed"]) for key in keys], dtype=torch.int64),
-        torch.from_numpy(np.stack([arrays[key] for key in keys])),
+        torch.stack([latents[key] for key in keys]),
+        torch.stack([noise[key] for key in keys]) if noise else None,
     )
+
+
+def _array(data: bytes) -> Tensor:
+    return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32))

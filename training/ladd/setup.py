@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
 
+from ragturbo_runtime.retriever import Calibration
 from training.data.concepts import concepts
 from training.data.render import draw_batch
-from training.data.splits import scene, scenes
+from training.data.splits import scenes
 from training.data.world import World, parse_world
-from training.family.folder import DIFFUSERS_WEIGHTS, Family, family_hashes, load_family, load_teacher
+from training.family.folder import Family, family_hashes, load_family, load_teacher
 from training.ladd.batches import Batcher
 from training.ladd.config import LaddConfig
 from training.ladd.diffusion import Diffusion
@@ -25,20 +24,16 @@ from training.ladd.discriminator import DiscriminatorHeads, tapped_channels
 from training.ladd.library import ReferenceFeatures, TrainingLibrary, encode_keys, encode_pictures
 from training.ladd.masking import Masker
 from training.ladd.neighbours import find_neighbours
-from training.ladd.pairs import PairRecipe, Pairs, PairShards
+from training.ladd.pair_sets import make_pairs, make_real_pairs
+from training.ladd.pairs import Pairs, join_pairs
 from training.ladd.step import Judge
 from training.ladd.student import Student
-from training.ladd.synthesize import synthesize_pairs
 from training.precision import autocast
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from training.data.scene import Scene
 
-TRAINING_SEEDS = 1 << 40
-"""Pair i starts from the noise of seed 2^40 + i: no user's seed has been trained on."""
-HELD_OUT_SEEDS = 1 << 41
-HELD_OUT_SCENES = 1 << 40
-"""The held-out captions come from here on; training leaves them out."""
-SCENES_TRIED = 20  # per caption that is needed
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,8 @@ class Parts:
     """None without retrieval."""
     training: Batcher
     held_out: Batcher
+    unknown: Batcher | None
+    """Held-out real pairs with things that only the library shows; None without real pairs."""
     student: Student
     heads: DiscriminatorHeads
     judge: Judge
@@ -81,17 +78,28 @@ def assemble(config: LaddConfig, family_path: Path, *, retrieves: bool, device: 
     hashes = family_hashes(family_path)
     world = world_of(family)
     library = encode_library(family, world)
+    if config.real.scenes:
+        library = library + encode_lent(config, family, world)
     bf16 = resolve_bf16(config.run.bf16, device)
     training, held_out = make_pairs(config, family, teacher, world, bf16=bf16)
+    unknown = None
+    if config.real.scenes:
+        real, unknown = make_real_pairs(
+            config, family, teacher, world, leave_out=set(held_out.prompts), bf16=bf16
+        )
+        training = join_pairs([training, real])
     student = new_student(config, family, retrieves=retrieves)
     features = _reference_features(config, family, student, library, bf16=bf16) if retrieves else None
+    new_batcher = _NewBatcher(config, family, library, world, retrieves=retrieves)
     heads = DiscriminatorHeads(tapped_channels(teacher), width=config.losses.head_width).to(device)
     return Parts(
         family,
         hashes,
         library,
         features,
-        *_batchers(config, family, library, world, training, held_out, retrieves=retrieves),
+        new_batcher(training),
+        new_batcher(held_out),
+        None if unknown is None else new_batcher(unknown),
         student,
         heads,
         Judge(teacher, heads, student.diffusion, config.losses, bf16=bf16),
@@ -113,66 +121,31 @@ def world_of(family: Family) -> World:
 
 
 def masker_of(world: World) -> Masker:
-    """Find and replace the names of a world's things."""
-    return Masker({name: concepts()[name].plural for name in world.names})
+    """Find and replace the names of a world's things, and of those that an adapter is lent."""
+    return Masker({name: concepts()[name].plural for name in world.names + world.lent})
 
 
 def encode_library(family: Family, world: World) -> TrainingLibrary:
     """Draw and encode the family's library: the scenes that its bundle will hold."""
-    entries = scenes(world, "library", int(family.settings["config"]["library"]["count"]))
+    count = int(family.settings["config"]["library"]["count"])
+    return _encode_scenes(family, scenes(world, "library", count), "library")
+
+
+def encode_lent(config: LaddConfig, family: Family, world: World) -> TrainingLibrary:
+    """Draw and encode scenes of the things that the adapter is lent; no bundle holds them."""
+    lent = World(common=world.lent, rare=(), library_only=(), seed=world.seed)
+    return _encode_scenes(family, scenes(lent, "library", config.real.library), "lent library")
+
+
+def _encode_scenes(family: Family, entries: list[Scene], name: str) -> TrainingLibrary:
     parts = [
         encode_pictures(
             family.vae, torch.from_numpy(draw_batch(entries[first : first + 256], family.resolution))
         )
-        for first in tqdm(range(0, len(entries), 256), desc="library", unit="batch")
+        for first in tqdm(range(0, len(entries), 256), desc=name, unit="batch")
     ]
     captions = tuple(entry.caption for entry in entries)
     return TrainingLibrary(captions, torch.cat(parts), encode_keys(family.text, captions))
-
-
-def make_pairs(
-    config: LaddConfig, family: Family, teacher: torch.nn.Module, world: World, *, bf16: bool
-) -> tuple[Pairs, Pairs]:
-    """Let the teacher draw the pairs that are missing.
-
-    Returns:
-        The training pairs and the held-out ones: other scenes, captions that training never sees, other
-        noise.
-    """
-    size = config.pairs.shard_size
-    held_out = _captions(world, HELD_OUT_SCENES, config.pairs.held_out, leave_out=set(), once=True)
-    # Whole shards: more pairs may be asked for later, and those that are there stay good.
-    count = -(-config.pairs.count // size) * size
-    training = _captions(world, 0, count, leave_out=set(held_out))
-    rule = f"{world.digest}, {len(held_out)} held out"
-    folder = Path(config.work_dir) / "pairs"
-    fill = partial(_fill, config, family, teacher, rule=rule, bf16=bf16)
-    return (
-        fill(folder / "train", training, config.pairs.count, first_seed=TRAINING_SEEDS, shard_size=size),
-        fill(
-            folder / "held_out", held_out, len(held_out), first_seed=HELD_OUT_SEEDS, shard_size=len(held_out)
-        ),
-    )
-
-
-def _captions(world: World, first: int, count: int, *, leave_out: set[str], once: bool = False) -> list[str]:
-    """The captions of the train split from a scene on, but for some; each only once if so asked."""
-    captions: list[str] = []
-    seen = set(leave_out)
-    for index in range(first, first + SCENES_TRIED * count):
-        if len(captions) == count:
-            break
-        caption = scene(world, "train", index).caption
-        if caption not in seen:
-            captions.append(caption)
-            if once:
-                seen.add(caption)
-    if len(captions) < count:
-        raise ValueError(
-            f"{SCENES_TRIED * count} scenes gave {len(captions)} of the {count} captions that are needed: the world "
-            "is too small; lower [pairs] held_out or count"
-        )
-    return captions
 
 
 def new_student(config: LaddConfig, family: Family, *, retrieves: bool) -> Student:
@@ -187,55 +160,6 @@ def new_student(config: LaddConfig, family: Family, *, retrieves: bool) -> Stude
         alpha=config.student.lora_alpha,
         retrieval=retrieves,
     )
-
-
-def _fill(
-    config: LaddConfig,
-    family: Family,
-    teacher: torch.nn.Module,
-    folder: Path,
-    captions: list[str],
-    count: int,
-    *,
-    rule: str,
-    first_seed: int,
-    shard_size: int,
-    bf16: bool,
-) -> Pairs:
-    """Make the pairs that are missing, and read the first ones."""
-    unet = family.unet.config
-    side = int(unet.sample_size)
-    shape = (int(unet.in_channels), side, side)
-    recipe = PairRecipe(
-        teacher=_file_hash(family.path / "teacher" / DIFFUSERS_WEIGHTS),
-        text_encoder=family_hashes(family.path)["text_encoder"],
-        steps=config.pairs.steps,
-        guidance_scale=config.pairs.guidance_scale,
-        latent_shape=shape,
-        first_seed=first_seed,
-        prompts=rule,
-        shard_size=shard_size,
-    )
-    sample = partial(
-        synthesize_pairs,
-        teacher,
-        family.text,
-        family.scheduler,
-        steps=config.pairs.steps,
-        guidance_scale=config.pairs.guidance_scale,
-        latent_shape=shape,
-        batch=config.pairs.batch,
-        bf16=bf16,
-    )
-    shards = PairShards(folder, recipe)
-    with tqdm(total=len(captions), desc=f"pairs {folder.name}", unit="pair") as bar:
-        shards.fill(len(captions), captions.__getitem__, sample, on_progress=bar.update)
-    return shards.load(count)
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reference_features(
@@ -253,41 +177,39 @@ def _reference_features(
     )
 
 
-def _batchers(
-    config: LaddConfig,
-    family: Family,
-    library: TrainingLibrary,
-    world: World,
-    training: Pairs,
-    held_out: Pairs,
-    *,
-    retrieves: bool,
-) -> tuple[Batcher, Batcher]:
-    masker = masker_of(world)
-    settings = config.retrieval
-    batchers, calibration = [], None
-    for pairs in (training, held_out):
+class _NewBatcher:
+    """Makes the batchers of a run: one library, one masker, one calibration."""
+
+    def __init__(
+        self, config: LaddConfig, family: Family, library: TrainingLibrary, world: World, *, retrieves: bool
+    ) -> None:
+        self.config, self.family, self.library, self.retrieves = config, family, library, retrieves
+        self.masker = masker_of(world)
+        self.calibration: Calibration | None = None
+
+    def __call__(self, pairs: Pairs) -> Batcher:
+        """The first pairs are those that are trained on: lambda is calibrated on them."""
+        settings = self.config.retrieval
         neighbours = find_neighbours(
-            family.text,
-            library,
+            self.family.text,
+            self.library,
             pairs,
             candidates=settings.candidates,
             near_duplicate=settings.near_duplicate,
-            calibration=calibration,
+            calibration=self.calibration,
             percentiles=(settings.low_percentile, settings.high_percentile),
         )
-        calibration = neighbours.calibration
-        batchers.append(
-            Batcher(
-                pairs,
-                neighbours,
-                library,
-                masker,
-                retrieval=settings,
-                masking=config.masking,
-                seed=config.seed,
-                retrieves=retrieves,
-            )
+        if self.calibration is None:
+            found = self.calibration = neighbours.calibration
+            logger.info("lambda is 0 at a cosine of %.4f, 1 at %.4f", found.low, found.high)
+        return Batcher(
+            pairs,
+            neighbours,
+            self.library,
+            self.masker,
+            retrieval=settings,
+            masking=self.config.masking,
+            fresh_noise=self.config.real.fresh_noise,
+            seed=self.config.seed,
+            retrieves=self.retrieves,
         )
-    logger.info("lambda is 0 at a cosine of %.4f, 1 at %.4f", calibration.low, calibration.high)  # type: ignore[union-attr]
-    return batchers[0], batchers[1]

@@ -169,20 +169,27 @@ class Trainer:
         share = self.config.masking.share if self.retrieves else 0.0
         with self.average.applied():
             return measure_gate(
-                self.parts.held_out, self.draw, masked_share=share, beta=self.config.losses.smooth_l1_beta
+                self.parts.held_out,
+                self.draw,
+                masked_share=share,
+                beta=self.config.losses.smooth_l1_beta,
+                unknown=self.parts.unknown,
             )
 
     def draw_sheet(self) -> None:
-        """Draw a sample sheet with the running means."""
+        """Draw a sample sheet with the running means, and one of unknown things where there are such pairs."""
+        sheets = {"": self.parts.held_out, "-unknown": self.parts.unknown}
         with self.average.applied():
-            draw_sheet(
-                self.folder / "sheets" / f"{self.step:06d}.png",
-                self.parts.held_out,
-                self.parts.family.vae,
-                self.draw,
-                self.draw_base,
-                rows=self.config.run.sheet_rows,
-            )
+            for name, batcher in sheets.items():
+                if batcher is not None:
+                    draw_sheet(
+                        self.folder / "sheets" / f"{self.step:06d}{name}.png",
+                        batcher,
+                        self.parts.family.vae,
+                        self.draw,
+                        self.draw_base,
+                        rows=self.config.run.sheet_rows,
+                    )
 
     def save(self) -> None:
         """Write the state."""

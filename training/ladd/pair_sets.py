@@ -1,0 +1,235 @@
+"""The pairs of a run: teacher-made and real ones, to train on and held out. What was made before is read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from training.data.splits import scene
+from training.family.folder import DIFFUSERS_WEIGHTS, family_hashes
+from training.ladd.diffusion import Diffusion
+from training.ladd.pairs import PairRecipe, Pairs, PairShards
+from training.ladd.real_pairs import RealPairSampler, RealScenes, known_scenes
+from training.ladd.synthesize import synthesize_pairs
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+    from training.data.world import World
+    from training.family.folder import Family
+    from training.ladd.config import LaddConfig
+
+TRAINING_SEEDS = 1 << 40
+"""Pair i starts from the noise of seed 2^40 + i: no user's seed has been trained on."""
+HELD_OUT_SEEDS = 1 << 41
+HELD_OUT_SCENES = 1 << 40
+"""The held-out captions come from here on; training leaves them out."""
+REAL_SCENES = 1 << 38
+"""The scenes of real pairs come from here on, the held-out ones from as far behind `HELD_OUT_SCENES`."""
+SCENES_TRIED = 20  # per caption that is needed
+
+
+def make_pairs(
+    config: LaddConfig, family: Family, teacher: UNet2DConditionModel, world: World, *, bf16: bool
+) -> tuple[Pairs, Pairs]:
+    """Let the teacher draw the pairs that are missing.
+
+    Returns:
+        The training pairs and the held-out ones: other scenes, captions that training never sees, other
+        noise.
+    """
+    size = config.pairs.shard_size
+    held_out = _captions(world, HELD_OUT_SCENES, config.pairs.held_out, leave_out=set(), once=True)
+    count = _whole_shards(config.pairs.count, size)
+    training = _captions(world, 0, count, leave_out=set(held_out))
+    rule = f"{world.digest}, {len(held_out)} held out"
+    folder = Path(config.work_dir) / "pairs"
+    fill = partial(_fill_drawn, config, family, teacher, rule=rule, bf16=bf16)
+    return (
+        fill(folder / "train", training, config.pairs.count, first_seed=TRAINING_SEEDS, shard_size=size),
+        fill(
+            folder / "held_out", held_out, len(held_out), first_seed=HELD_OUT_SEEDS, shard_size=len(held_out)
+        ),
+    )
+
+
+def make_real_pairs(
+    config: LaddConfig,
+    family: Family,
+    teacher: UNet2DConditionModel,
+    world: World,
+    *,
+    leave_out: set[str],
+    bf16: bool,
+) -> tuple[Pairs, Pairs]:
+    """Invert the real pictures that are missing.
+
+    Returns:
+        The training pairs, with things that the base does not know or seldom saw, and the held-out ones, with things
+        that only the library shows.
+
+    Raises:
+        ValueError: No thing is unknown to the base, or only the library's: there is nothing to put into the pictures.
+    """
+    settings = config.real
+    count = _whole_shards(settings.scenes, config.pairs.shard_size)
+    known = known_scenes(world, REAL_SCENES, count, leave_out=leave_out)
+    others = known_scenes(world, HELD_OUT_SCENES + REAL_SCENES, settings.held_out, leave_out=set())
+    pools = ((), world.rare, *[world.lent] * settings.lent_variants)
+    lent = RealScenes(known, pools, trained=True, seed=config.seed)
+    unknown = RealScenes(others, (world.library_only,), trained=False, seed=config.seed)
+    fill = partial(_fill_real, config, family, teacher, bf16=bf16)
+    size = config.pairs.shard_size * lent.variants
+    rule = f"{world.digest}, {len(leave_out)} held out"
+    return (
+        fill("real", lent, settings.scenes * lent.variants, rule=rule, shard_size=size),
+        fill("real_held_out", unknown, len(unknown), rule=rule, shard_size=len(unknown)),
+    )
+
+
+def _whole_shards(count: int, size: int) -> int:
+    """Round up: more pairs may be asked for later, and those that are there stay good."""
+    return -(-count // size) * size
+
+
+def _fill_real(
+    config: LaddConfig,
+    family: Family,
+    teacher: UNet2DConditionModel,
+    name: str,
+    shown: RealScenes,
+    count: int,
+    *,
+    rule: str,
+    shard_size: int,
+    bf16: bool,
+) -> Pairs:
+    """Invert the real pairs that are missing, and read the first ones."""
+    recipe = _recipe(
+        config,
+        family,
+        steps=config.real.steps,
+        guidance_scale=1.0,
+        first_seed=0,
+        prompts=f"{rule}, real, {shown.rule}",
+        shard_size=shard_size,
+    )
+    sample = RealPairSampler(
+        teacher,
+        family,
+        Diffusion(family.scheduler, device=family.unet.device),
+        shown,
+        steps=config.real.steps,
+        batch=config.pairs.batch,
+        bf16=bf16,
+    )
+    folder = Path(config.work_dir) / "pairs" / name
+    return _filled(folder, recipe, len(shown), lambda number: shown.shown(number).caption, sample, load=count)
+
+
+def _captions(world: World, first: int, count: int, *, leave_out: set[str], once: bool = False) -> list[str]:
+    """The captions of the train split from a scene on, but for some; each only once if so asked."""
+    captions: list[str] = []
+    seen = set(leave_out)
+    for index in range(first, first + SCENES_TRIED * count):
+        if len(captions) == count:
+            break
+        caption = scene(world, "train", index).caption
+        if caption not in seen:
+            captions.append(caption)
+            if once:
+                seen.add(caption)
+    if len(captions) < count:
+        raise ValueError(
+            f"{SCENES_TRIED * count} scenes gave {len(captions)} of the {count} captions that are needed: the world "
+            "is too small; lower [pairs] held_out or count"
+        )
+    return captions
+
+
+def _fill_drawn(
+    config: LaddConfig,
+    family: Family,
+    teacher: UNet2DConditionModel,
+    folder: Path,
+    captions: list[str],
+    count: int,
+    *,
+    rule: str,
+    first_seed: int,
+    shard_size: int,
+    bf16: bool,
+) -> Pairs:
+    """Let the teacher draw the pairs that are missing, and read the first ones."""
+    settings = config.pairs
+    recipe = _recipe(
+        config,
+        family,
+        steps=settings.steps,
+        guidance_scale=settings.guidance_scale,
+        first_seed=first_seed,
+        prompts=rule,
+        shard_size=shard_size,
+    )
+    sample = partial(
+        synthesize_pairs,
+        teacher,
+        family.text,
+        family.scheduler,
+        steps=settings.steps,
+        guidance_scale=settings.guidance_scale,
+        latent_shape=recipe.latent_shape,
+        batch=settings.batch,
+        bf16=bf16,
+    )
+    return _filled(folder, recipe, len(captions), captions.__getitem__, sample, load=count)
+
+
+def _recipe(
+    config: LaddConfig,
+    family: Family,
+    *,
+    steps: int,
+    guidance_scale: float,
+    first_seed: int,
+    prompts: str,
+    shard_size: int,
+) -> PairRecipe:
+    unet = family.unet.config
+    side = int(unet.sample_size)
+    return PairRecipe(
+        teacher=_file_hash(family.path / "teacher" / DIFFUSERS_WEIGHTS),
+        text_encoder=family_hashes(family.path)["text_encoder"],
+        steps=steps,
+        guidance_scale=guidance_scale,
+        latent_shape=(int(unet.in_channels), side, side),
+        first_seed=first_seed,
+        prompts=prompts,
+        shard_size=shard_size,
+    )
+
+
+def _filled(
+    folder: Path,
+    recipe: PairRecipe,
+    count: int,
+    prompt_of: Callable[[int], str],
+    sample: Callable[[Sequence[str], Sequence[int]], Iterator[Pairs]],
+    *,
+    load: int,
+) -> Pairs:
+    """Make the shards that are missing, and read the first pairs."""
+    shards = PairShards(folder, recipe)
+    with tqdm(total=count, desc=f"pairs {folder.name}", unit="pair") as bar:
+        shards.fill(count, prompt_of, sample, on_progress=bar.update)
+    return shards.load(load)
+
+
+def _file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,160 @@
+"""Real pairs: pictures that the teacher did not make, with the noise that its flow leads back to.
+
+A scene of things that the teacher knows is encoded and inverted (`training.ladd.inversion`). The noise found holds its
+layout, so it also fits the scene with other things in the same places (`training.data.substitute`): things that
+neither teacher nor base can draw, and whose pictures only the references show.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from training.data.render import draw_batch
+from training.data.splits import scene, split_of
+from training.data.substitute import substitute
+from training.ladd.inversion import invert
+from training.ladd.library import encode_pictures
+from training.ladd.pairs import NO_SEED, Pairs
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+    from training.data.scene import Scene
+    from training.data.world import World
+    from training.family.folder import Family
+    from training.ladd.diffusion import Diffusion
+
+SCENES_TRIED = 20  # per scene that is needed
+
+
+@dataclass(frozen=True)
+class RealScenes:
+    """Scenes that the teacher knows, each in some variants: pair i is variant i % variants of scene i // variants."""
+
+    scenes: tuple[Scene, ...]
+    pools: tuple[tuple[str, ...], ...]
+    """Per variant, the things that take the places of others; empty: the scene as it is."""
+    trained: bool
+    """Whether every variant must belong to the train split; held-out ones have too few things to choose a split."""
+    seed: int
+
+    @property
+    def variants(self) -> int:
+        """Pairs of one noise."""
+        return len(self.pools)
+
+    def __len__(self) -> int:
+        """Count the pairs."""
+        return len(self.scenes) * self.variants
+
+    @property
+    def rule(self) -> str:
+        """What decides which pair shows what, but for the scenes themselves."""
+        names = hashlib.sha256(repr(self.pools).encode()).hexdigest()[:16]
+        return f"{self.variants} variants, trained: {self.trained}, seed {self.seed}, things {names}"
+
+    def shown(self, number: int) -> Scene:
+        """What a pair shows, always the same."""
+        place, variant = divmod(number, self.variants)
+        if not self.pools[variant]:
+            return self.scenes[place]
+        random = np.random.default_rng([self.seed, number])
+        while True:
+            one = substitute(random, self.scenes[place], self.pools[variant])
+            if not self.trained or split_of(one.composition) == "train":
+                return one
+
+
+def known_scenes(world: World, first: int, count: int, *, leave_out: set[str]) -> tuple[Scene, ...]:
+    """Find training scenes of common things alone: those that a teacher draws well, and so inverts well.
+
+    Args:
+        world: The family's.
+        first: Index of the first scene to look at.
+        count: Scenes wanted.
+        leave_out: Captions that training must not see.
+
+    Raises:
+        ValueError: Too few are left.
+    """
+    common, found = set(world.common), []
+    for index in range(first, first + SCENES_TRIED * count):
+        if len(found) == count:
+            break
+        one = scene(world, "train", index)
+        if common.issuperset(one.concepts) and one.caption not in leave_out:
+            found.append(one)
+    if len(found) < count:
+        raise ValueError(
+            f"{SCENES_TRIED * count} scenes gave {len(found)} of the {count} of common things that are needed: lower "
+            "[real] scenes"
+        )
+    return tuple(found)
+
+
+class RealPairSampler:
+    """Makes real pairs by number; what `PairShards.fill` calls.
+
+    Args:
+        teacher: The frozen teacher.
+        family: Its text tower, autoencoder and resolution.
+        diffusion: The family's schedule.
+        scenes: What the pairs show.
+        steps: Of the inversion.
+        batch: Scenes at a time.
+        bf16: Invert under bfloat16 autocast.
+    """
+
+    def __init__(
+        self,
+        teacher: UNet2DConditionModel,
+        family: Family,
+        diffusion: Diffusion,
+        scenes: RealScenes,
+        *,
+        steps: int,
+        batch: int,
+        bf16: bool,
+    ) -> None:
+        self.teacher, self.family, self.diffusion, self.scenes = teacher, family, diffusion, scenes
+        self.steps, self.batch, self.bf16 = steps, batch, bf16
+
+    def __call__(self, prompts: Sequence[str], numbers: Sequence[int]) -> Iterator[Pairs]:
+        """Make the pairs of some numbers.
+
+        Args:
+            prompts: Their prompts, as `RealScenes.shown` says them.
+            numbers: Which pairs.
+
+        Yields:
+            Batches in the same order, without seeds.
+        """
+        size = self.batch * self.scenes.variants
+        for first in range(0, len(numbers), size):
+            some = list(numbers[first : first + size])
+            places = [number // self.scenes.variants for number in some]
+            noise = self._invert(list(dict.fromkeys(places)))
+            latents = self._encode([self.scenes.shown(number) for number in some])
+            seeds = torch.full((len(some),), NO_SEED, dtype=torch.int64)
+            found = torch.stack([noise[place] for place in places])
+            yield Pairs(tuple(prompts[first : first + size]), seeds, latents, found)
+
+    def _invert(self, places: list[int]) -> dict[int, Tensor]:
+        originals = [self.scenes.scenes[place] for place in places]
+        device = self.teacher.device
+        with torch.no_grad():
+            embeds, _ = self.family.text.encode([one.caption for one in originals])
+        latents = self._encode(originals).to(device)
+        noise = invert(self.teacher, self.diffusion, latents, embeds, steps=self.steps, bf16=self.bf16)
+        return dict(zip(places, noise.cpu(), strict=True))
+
+    def _encode(self, scenes: list[Scene]) -> Tensor:
+        pixels = torch.from_numpy(draw_batch(scenes, self.family.resolution))
+        return encode_pictures(self.family.vae, pixels)

@@ -196,9 +196,11 @@ class Pipeline:
         order = [distinct.index(prompt) for prompt in request.prompts]
         with watch.stage("text_encoder"):
             encoding = self.encode_prompts(distinct)
-        found = self._look_up_beside(distinct, order, encoding.keys, request)
         embeds = np.ascontiguousarray(encoding.prompt_embeds[order])
-        sample = self._denoise(noise, embeds, timesteps, found, watch)
+        sample = self._schedule.initial_sample(noise, timesteps[0])
+        # Last: Python's lock is free for the lookups only while a graph runs, and until then they would hold it up.
+        found = self._look_up_beside(distinct, order, encoding.keys, request)
+        sample = self._denoise(sample, embeds, timesteps, found, watch)
         with watch.stage("vae_decoder"):
             decoded = self._run("vae_decoder", {"latent_sample": sample})["sample"]
             images = to_pixels(decoded)
@@ -271,13 +273,12 @@ class Pipeline:
 
     def _denoise(
         self,
-        noise: Latents,
+        sample: Latents,
         embeds: PromptEmbeds,
         timesteps: tuple[int, ...],
         found: Future[_Found],
         watch: Stopwatch,
     ) -> Latents:
-        sample = self._schedule.initial_sample(noise, timesteps[0])
         for t, next_t in zip(timesteps, (*timesteps[1:], None), strict=True):
             output = self._predict(sample, t, embeds, found, watch)
             sample = self._schedule.step(sample, output, t, next_t)

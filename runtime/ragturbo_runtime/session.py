@@ -105,22 +105,24 @@ class GraphSession:
             return dict(zip(self._outputs, outputs, strict=True))
         return {name: value.numpy() for name, value in self._run_bound(feeds, "cpu", 0).items()}
 
-    def run_on_device(self, feeds: Mapping[str, Tensor]) -> dict[str, onnxruntime.OrtValue]:
+    def run_on_device(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Run the graph and leave its outputs on the device, for the next graph to read.
 
         Args:
             feeds: One tensor per input, of the dtype and shape that the manifest says.
 
         Returns:
-            The outputs by name; ``numpy()`` brings one to the host (without a copy where the device is the
-            CPU).
+            The outputs by name: arrays where the device is the CPU (binding them would only cost time), elsewhere
+            OrtValues, which ``numpy()`` brings to the host.
 
         Raises:
             InvalidInputError: An input is missing, unknown, or of another dtype or shape.
             InferenceError: ONNX Runtime failed.
         """
+        if self._options.device.kind == "cpu":
+            return dict(self.run(feeds))
         self._check_feeds(feeds)
-        return self._run_bound(feeds, self._options.device.kind, self._options.device.index)
+        return dict(self._run_bound(feeds, self._options.device.kind, self._options.device.index))
 
     def _run_bound(
         self, feeds: Mapping[str, Tensor], kind: str, index: int

@@ -7,6 +7,7 @@ to look.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,6 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ragturbo_runtime.index import ExactIndex
 from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.reference_weights import reference_weights
 from ragturbo_runtime.retriever import Calibration, round_robin
@@ -25,6 +25,7 @@ from training.ladd.library import TrainingLibrary, encode_keys
 
 if TYPE_CHECKING:
     from training.family.text_tower import TextTower
+    from training.ladd.masking import Masker
     from training.ladd.pairs import Pairs
 
 SMALLEST_WIDTH = 1e-3
@@ -52,22 +53,60 @@ class Neighbours:
 
 
 class _Queries:
-    """Answers of the library to queries, each asked once: phrases repeat a thousand times.
+    """The keys of queries and of a library, each encoded once: phrases repeat a thousand times.
 
     Args:
         text: The family's text tower.
         library: The entries.
         queries: All queries; repeats are fine.
-        found: Entries per query.
+        masker: Finds names; None = queries may find anything.
+        strange: Names that the text tower does not know. What it finds for them has nothing to do with them, in a
+            library of hundreds of such things. So a query that names one finds only entries that show what it names.
     """
 
-    def __init__(self, text: TextTower, library: TrainingLibrary, queries: Sequence[str], found: int) -> None:
+    def __init__(
+        self,
+        text: TextTower,
+        library: TrainingLibrary,
+        queries: Sequence[str],
+        masker: Masker | None,
+        strange: Sequence[str],
+    ) -> None:
         unique = list(dict.fromkeys(queries))
         self.place = {query: place for place, query in enumerate(unique)}
         self.keys = encode_keys(text, unique)
         # The bundle's keys are float16; so near-ties fall alike here.
-        keys = library.keys.numpy().astype(np.float16)
-        self.rows, self.cosines = ExactIndex(keys).search(self.keys.numpy(), min(found, len(library)))
+        self._library = library.keys.numpy().astype(np.float16).astype(np.float32)
+        self._masker, self._strange = masker, frozenset(strange)
+        self._showing: dict[str, list[int]] = defaultdict(list)
+        for row, caption in enumerate(library.captions if masker else ()):
+            for name in masker.found(caption):  # type: ignore[union-attr]
+                self._showing[name].append(row)
+
+    def search(
+        self, queries: Sequence[str], excluded: NDArray[np.bool_], count: int
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Find the nearest entries of each query: (Q, count) ids and cosines, best first; -1 where there is none."""
+        cosines = self.keys[[self.place[query] for query in queries]].numpy() @ self._library.T
+        for row, query in zip(cosines, queries, strict=True):
+            row[excluded | self._forbidden(query)] = -np.inf
+        ids = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
+        found = np.take_along_axis(cosines, ids, axis=1)
+        return np.where(np.isfinite(found), ids, -1), found
+
+    def first_hits(self) -> NDArray[np.float32]:
+        """(U,) the cosine of each different query with its nearest entry."""
+        parts = [(some.numpy() @ self._library.T).max(axis=1) for some in self.keys.split(_CHUNK)]
+        return np.concatenate(parts)
+
+    def _forbidden(self, query: str) -> NDArray[np.bool_]:
+        names = self._masker.found(query) if self._masker else ()
+        forbidden = np.zeros(len(self._library), dtype=bool)
+        if self._strange.intersection(names):
+            forbidden[:] = True
+            for name in names:
+                forbidden[self._showing[name]] = False
+        return forbidden
 
 
 def find_neighbours(
@@ -79,6 +118,8 @@ def find_neighbours(
     near_duplicate: float,
     calibration: Calibration | None = None,
     percentiles: tuple[float, float] = (50.0, 50.0),
+    masker: Masker | None = None,
+    strange: Sequence[str] = (),
 ) -> Neighbours:
     """Find every pair's references.
 
@@ -91,6 +132,9 @@ def find_neighbours(
         calibration: Taken over, for held-out pairs; None = measured on these.
         percentiles: For measuring: of the cosines with random entries (lambda 0) and with first hits (lambda
             1).
+        masker: Finds names in queries and captions; needed for `strange`.
+        strange: Names that the text tower does not know: a query that holds one only finds entries that show what it
+            names, as a tower that knew them would.
 
     Raises:
         ValueError: The library is empty, or the measured calibration has no width.
@@ -98,23 +142,21 @@ def find_neighbours(
     if len(library) == 0:
         raise ValueError("the library is empty; give it pictures, or train with --no-retrieval")
     asked = [[prompt, *split_phrases(prompt)] for prompt in pairs.prompts]
-    # Twice as many as needed, so that what falls out as a near-duplicate is made up for.
-    queries = _Queries(text, library, [query for some in asked for query in some], 2 * candidates)
+    queries = _Queries(text, library, [query for some in asked for query in some], masker, strange)
     rows = torch.full((len(pairs), candidates), -1, dtype=torch.int64)
     cosines = torch.zeros(len(pairs), candidates)
     for first in range(0, len(pairs), _CHUNK):
         near = picture_cosines(pairs.latents[first : first + _CHUNK], library.latents) >= near_duplicate
-        for offset, excluded in enumerate(near.numpy()):
-            places = [queries.place[query] for query in asked[first + offset]]
-            ids, values = _without(queries.rows[places], queries.cosines[places], excluded)
+        for place, excluded in enumerate(near.numpy(), start=first):
+            ids, values = queries.search(asked[place], excluded, candidates + 1)
             dealt, similarities = round_robin(ids, values, candidates + 1)
             real = dealt >= 0
             count = min(candidates, int(real.sum()))
-            rows[first + offset, :count] = torch.from_numpy(dealt[real][:count])
-            cosines[first + offset, :count] = torch.from_numpy(similarities[real][:count])
+            rows[place, :count] = torch.from_numpy(dealt[real][:count])
+            cosines[place, :count] = torch.from_numpy(similarities[real][:count])
     prompt_keys = queries.keys[[queries.place[prompt] for prompt in pairs.prompts]]
     measured = calibration or measure_calibration(
-        queries.keys, library.keys, queries.cosines[:, 0], percentiles
+        queries.keys, library.keys, queries.first_hits(), percentiles
     )
     return Neighbours(rows, cosines, prompt_keys, measured)
 
@@ -167,12 +209,3 @@ def measure_calibration(
             "captions apart; train the text tower longer, or set [retrieval] low_percentile lower"
         )
     return Calibration(low, high)
-
-
-def _without(
-    ids: NDArray[np.int64], cosines: NDArray[np.float32], excluded: NDArray[np.bool_]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Leave entries out of (Q, k) finds; the places that this frees at the ends of the rows hold -1."""
-    order = np.argsort(excluded[ids], axis=1, kind="stable")
-    ids, cosines = np.take_along_axis(ids, order, axis=1), np.take_along_axis(cosines, order, axis=1)
-    return np.where(excluded[ids], -1, ids), cosines

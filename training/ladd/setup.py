@@ -184,7 +184,7 @@ class _NewBatcher:
         self, config: LaddConfig, family: Family, library: TrainingLibrary, world: World, *, retrieves: bool
     ) -> None:
         self.config, self.family, self.library, self.retrieves = config, family, library, retrieves
-        self.masker = masker_of(world)
+        self.masker, self.strange = masker_of(world), world.lent + world.library_only
         self.calibration: Calibration | None = None
 
     def __call__(self, pairs: Pairs) -> Batcher:
@@ -198,6 +198,8 @@ class _NewBatcher:
             near_duplicate=settings.near_duplicate,
             calibration=self.calibration,
             percentiles=(settings.low_percentile, settings.high_percentile),
+            masker=self.masker,
+            strange=self.strange,
         )
         if self.calibration is None:
             found = self.calibration = neighbours.calibration

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from training.ladd.diffusion import Diffusion
 
 SCENES_TRIED = 20  # per scene that is needed
+SUBSTITUTIONS_TRIED = 64  # a small pool may have nothing for a scene of one thing
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,16 @@ class RealScenes:
         return f"{self.variants} variants, trained: {self.trained}, seed {self.seed}, things {names}"
 
     def shown(self, number: int) -> Scene:
-        """What a pair shows, always the same."""
+        """What a pair shows, always the same: the scene itself where no other belongs to the train split."""
         place, variant = divmod(number, self.variants)
         if not self.pools[variant]:
             return self.scenes[place]
         random = np.random.default_rng([self.seed, number])
-        while True:
+        for _ in range(SUBSTITUTIONS_TRIED):
             one = substitute(random, self.scenes[place], self.pools[variant])
             if not self.trained or split_of(one.composition) == "train":
                 return one
+        return self.scenes[place]
 
 
 def known_scenes(world: World, first: int, count: int, *, leave_out: set[str]) -> tuple[Scene, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -237,6 +238,34 @@ def test_one_command_trains_and_writes_a_checkpoint(
     assert main(arguments) == 2
     assert "go on with --resume" in capsys.readouterr().err
     assert main([*arguments, "--resume"]) == 0
+
+
+def test_a_run_can_start_from_an_earlier_adapter(
+    family_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path / "run.toml", family_path, tmp_path / "work")
+    first, second = tmp_path / "first.safetensors", tmp_path / "second.safetensors"
+    assert main(["--config", str(config), "--out", str(first)]) == 0
+    shutil.rmtree(tmp_path / "work" / "adapter")
+    again = ["--config", str(config), "--out", str(second), "--init", str(first)]
+    still = config.read_text().replace("steps = 2", "steps = 1\nlearning_rate = 1e-12\nema = 0.0")
+    config.write_text(still)
+    assert main(again) == 0
+    ours, theirs = load_adapter(second), load_adapter(first)
+    for name, weight in theirs.adapter_state.items():
+        torch.testing.assert_close(ours.adapter_state[name], weight)
+    for name, weight in theirs.lora_state.items():
+        torch.testing.assert_close(ours.lora_state[name], weight)
+    shutil.rmtree(tmp_path / "work" / "adapter")
+    config.write_text(still.replace("lora_rank = 2", "lora_rank = 3"))
+    capsys.readouterr()
+    assert main(again) == 2
+    assert "lora_rank = 2, this run has 3; set [student] lora_rank to 2" in capsys.readouterr().err
+    config.write_text(still)
+    alone = tmp_path / "alone.safetensors"
+    assert main(["--config", str(config), "--out", str(alone), "--no-retrieval"]) == 0
+    assert main([*again[:-1], str(alone)]) == 2
+    assert "it holds no adapter" in capsys.readouterr().err
 
 
 def test_bad_input_is_one_line_and_status_2(

@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             family=options.family,
             out=options.out,
             resume=options.resume,
+            init=options.init,
             retrieves=not options.no_retrieval,
             minutes=options.minutes,
             device=options.device,
@@ -65,6 +66,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint of the config's work_dir"
     )
+    parser.add_argument("--init", type=Path, help="adapter file whose weights a new run starts from")
     parser.add_argument(
         "--no-retrieval",
         action="store_true",

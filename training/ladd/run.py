@@ -16,7 +16,8 @@ from training.ladd.journal import METRICS_FILE
 from training.ladd.setup import Parts, assemble
 from training.ladd.state import STATE_FILE
 from training.ladd.trainer import Trainer
-from training.models.checkpoint import AdapterMetadata, save_adapter
+from training.ladd.warm_start import start_from
+from training.models.checkpoint import AdapterMetadata, load_adapter, save_adapter
 from training.models.lora import lora_state
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ def train(
     family: Path | None = None,
     out: Path | None = None,
     resume: bool = False,
+    init: Path | None = None,
     retrieves: bool = True,
     minutes: float | None = None,
     device: str = "cpu",
@@ -42,6 +44,7 @@ def train(
         out: The file to write; None = `adapter.safetensors` or `lora_only.safetensors` in the family's
             folder.
         resume: Go on from the last checkpoint of the config's work_dir.
+        init: An adapter file whose weights a new run starts from; it must be of the same base.
         retrieves: False: the LoRA-only control.
         minutes: Take no more steps than fit into this training time.
         device: "cpu" or "cuda[:i]".
@@ -50,7 +53,7 @@ def train(
         The file that was written, and the gate. The file is written even if the gate is not passed.
 
     Raises:
-        ValueError: The config, the family or the work folder cannot be used, or there is a run and `resume`
+        ValueError: The config, the family, the work folder or `init` cannot be used, or there is a run and `resume`
             is not set.
         OSError: A file is missing or cannot be written.
         NonFiniteLossError: A loss or gradient is not finite.
@@ -67,7 +70,10 @@ def train(
     if minutes is not None and minutes <= 0:
         raise ValueError(f"--minutes is {minutes}; it must be more than 0")
     place = _device(device)
+    start = None if init is None else load_adapter(init)
     parts = assemble(config, family, retrieves=retrieves, device=place)
+    if start is not None:
+        start_from(start, parts.student, parts.hashes, config.student)
     trainer = Trainer(config, parts, folder, device=place, retrieves=retrieves)
     if resume:
         trainer.resume()

@@ -105,7 +105,7 @@ class GraphSession:
             return dict(zip(self._outputs, outputs, strict=True))
         return {name: value.numpy() for name, value in self._run_bound(feeds, "cpu", 0).items()}
 
-    def run_on_device(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def run_on_device(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run the graph and leave its outputs on the device, for the next graph to read.
 
         Args:
@@ -120,9 +120,9 @@ class GraphSession:
             InferenceError: ONNX Runtime failed.
         """
         if self._options.device.kind == "cpu":
-            return dict(self.run(feeds))
+            return self.run(feeds)
         self._check_feeds(feeds)
-        return dict(self._run_bound(feeds, self._options.device.kind, self._options.device.index))
+        return self._run_bound(feeds, self._options.device.kind, self._options.device.index)
 
     def _run_bound(
         self, feeds: Mapping[str, Tensor], kind: str, index: int

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+from onnxruntime import OrtValue
 
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.errors import (
@@ -60,10 +61,13 @@ def test_tensors_left_on_the_device_hold_the_same_numbers(bundle: Bundle) -> Non
     condition = {name: feeds[name] for name in ("timestep", "encoder_hidden_states")}
     on_host, on_device = encoder.run(feeds), encoder.run_on_device(feeds)
     for name, value in on_device.items():
-        np.testing.assert_array_equal(value, on_host[name])
+        np.testing.assert_array_equal(value, on_host[name])  # arrays: here the device is the host
+    bound = {name: OrtValue.ortvalue_from_numpy(value, "cpu", 0) for name, value in on_host.items()}
+    through_binding = decoder.run({**bound, **condition})["out_sample"]
     through_host = decoder.run({**on_host, **condition})["out_sample"]
     through_device = decoder.run({**on_device, **condition})["out_sample"]
     np.testing.assert_array_equal(through_device, through_host)
+    np.testing.assert_array_equal(through_binding, through_host)
 
 
 def test_a_strided_input_is_read_as_it_is_meant(bundle: Bundle) -> None:

@@ -75,13 +75,11 @@ class World:
 
     @cached_property
     def lent(self) -> tuple[str, ...]:
-        """Three quarters of the unseen concepts: an adapter may learn on them to draw what its base does not know."""
-        return tuple(name for name in self.unseen if _quarter(name) > 0)
+        """Three quarters of the unseen concepts: an adapter may learn on them to draw what its base does not know.
 
-    @cached_property
-    def new(self) -> tuple[str, ...]:
-        """The last quarter: no training shows them, neither the base's nor an adapter's."""
-        return tuple(name for name in self.unseen if _quarter(name) == 0)
+        The last quarter stays new to every training. The name alone decides, so that it does not change with the world.
+        """
+        return tuple(name for name in self.unseen if _quarter(name) > 0)
 
     def frequency(self, name: str) -> Frequency:
         """How often training shows a concept of this family."""
@@ -113,7 +111,7 @@ class World:
 
 
 def _quarter(name: str) -> int:
-    """0 to 3, by the name alone: what a concept is for does not change with the others."""
+    """0 to 3, by the name alone."""
     return hashlib.blake2b(name.encode(), digest_size=1).digest()[0] % 4
 
 

@@ -27,7 +27,7 @@ class Batch:
     """B pairs with K references each."""
 
     prompts: tuple[str, ...]
-    """What the teacher drew."""
+    """What the target shows."""
     shown: tuple[str, ...]
     """What the student reads: the prompt, or the prompt with made-up names."""
     noise: Tensor
@@ -51,7 +51,7 @@ class Batcher:
     """Makes batches of pairs.
 
     Args:
-        pairs: What the teacher drew.
+        pairs: What to learn from.
         neighbours: The pairs' neighbours in the library.
         library: The entries.
         masker: Finds and replaces names.
@@ -95,7 +95,7 @@ class Batcher:
         # Without its own references nobody can know what a made-up name stands for.
         masked = (random.random(size) < self.masking.share) & np.array([kind == "right" for kind in kinds])
         batch = self._assemble(indices, kinds, counts, masked, random, own_weights=True)
-        return replace(batch, noise=self._freshen(batch.noise, indices, random))
+        return replace(batch, noise=self._freshen(batch.noise, indices, step))
 
     def held_out(self, indices: list[int], references: References, *, masked: bool, seed: int) -> Batch:
         """Make a batch to measure on: K references of one kind for all, the same names masked for each kind.
@@ -163,8 +163,9 @@ class Batcher:
             changed=self._changed_captions(rows, weights, words),
         )
 
-    def _freshen(self, noise: Tensor, indices: list[int], random: np.random.Generator) -> Tensor:
-        """Mix new noise into that of real pairs, at the same variance."""
+    def _freshen(self, noise: Tensor, indices: list[int], step: int) -> Tensor:
+        """Mix new noise into that of real pairs, at the same variance; the control's is the same."""
+        random = np.random.default_rng([self.seed, 1 << 33, step])
         fresh = torch.from_numpy(random.standard_normal(noise.shape, dtype=np.float32))
         mixed = (1 - self.fresh_noise**2) ** 0.5 * noise + self.fresh_noise * fresh
         return torch.where(self.pairs.is_real(indices).reshape(-1, 1, 1, 1), mixed, noise)

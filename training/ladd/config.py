@@ -25,7 +25,7 @@ class PairsConfig:
     guidance_scale: float = 3.0
     """Classifier-free guidance of the teacher; 1 = none. The paper: 7.5."""
     batch: int = 64
-    """Pairs sampled at a time."""
+    """Pairs sampled, or scenes inverted, at a time."""
     shard_size: int = 100
     """Pairs per file on the disk; whole files are made."""
 
@@ -226,7 +226,6 @@ class LaddConfig:
 
 def _check_shares(config: LaddConfig) -> None:
     shares = {
-        "[real] fresh_noise": config.real.fresh_noise,
         "[retrieval] drop_share": config.retrieval.drop_share,
         "[retrieval] wrong_share": config.retrieval.wrong_share,
         "[masking] share": config.masking.share,
@@ -237,6 +236,8 @@ def _check_shares(config: LaddConfig) -> None:
     for name, value in shares.items():
         if not 0 <= value <= 1:
             raise ValueError(f"{name} is {value}; it must be in [0, 1]")
+    if not 0 <= config.real.fresh_noise < 1:
+        raise ValueError(f"[real] fresh_noise is {config.real.fresh_noise}; it must be in [0, 1)")
     if config.retrieval.drop_share + config.retrieval.wrong_share > 1:
         raise ValueError(
             "[retrieval] drop_share + wrong_share is over 1; no prompt would get its own references"

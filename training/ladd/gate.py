@@ -22,7 +22,7 @@ STANDARD_ERRORS = 2.0
 
 @dataclass(frozen=True)
 class Gate:
-    """Held-out smooth-L1 to the teacher's latents."""
+    """Held-out smooth-L1 to the targets."""
 
     losses: dict[str, dict[str, float]]
     """By prompts ("plain", "masked", "all", perhaps "unknown") and references ("right", "wrong", "none").

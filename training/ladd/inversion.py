@@ -5,8 +5,8 @@ forwards it gives teacher-made pairs; solved backwards (DDIM inversion: Song et 
 pairs for pictures that nobody drew with the teacher: real ones, without the teacher's faults.
 
 In the angle a with cos(a) = sqrt(alpha_bar) the ODE is dx/da = v, and for constant v and noise each step is a
-rotation (Salimans and Ho, 2022, appendix D). One midpoint step a fifth of the way keeps more of the noise's
-variance (0.82 of 1) than 20 first-order ones (0.70), at half the cost; the rest is scaled away.
+rotation (Salimans and Ho, 2022, appendix D). Five midpoint steps keep more of the noise's deviation (0.82 of 1) than
+20 first-order ones (0.70), at half the cost; the rest is scaled away.
 """
 
 from __future__ import annotations

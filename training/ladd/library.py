@@ -28,17 +28,25 @@ class TrainingLibrary:
     """(N, c, h, w) float32, scaled; the VAE's mode, no noise."""
     keys: Tensor
     """(N, E) float32, of length 1: the captions' CLIP text embeddings."""
+    lent: int = 0
+    """How many of the last entries are lent for training and in no bundle."""
 
     def __len__(self) -> int:
         """Count the entries."""
         return len(self.captions)
 
-    def __add__(self, other: TrainingLibrary) -> TrainingLibrary:
-        """Put another library's entries behind this one's."""
+    @property
+    def own(self) -> int:
+        """How many of the first entries a bundle will hold."""
+        return len(self) - self.lent
+
+    def with_lent(self, other: TrainingLibrary) -> TrainingLibrary:
+        """Put entries for training alone behind the own ones."""
         return TrainingLibrary(
             self.captions + other.captions,
             torch.cat([self.latents, other.latents]),
             torch.cat([self.keys, other.keys]),
+            lent=self.lent + len(other),
         )
 
 
@@ -150,7 +158,7 @@ class ReferenceFeatures:
             ]
         )
         self.codec = codec
-        self.scale = scale_of(whole.numpy())  # (C,) float32
+        self.scale = scale_of(whole[: library.own].numpy())  # (C,) float32, the bundle's
         self.stored = torch.from_numpy(encode_int8(whole.numpy(), self.scale)) if codec == "int8" else whole
 
     @property

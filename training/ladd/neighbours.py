@@ -2,7 +2,8 @@
 
 One query for the whole prompt and one per object phrase; the finds are dealt out in turn. What training adds:
 a library entry that all but equals the target is never shown, or the student would learn to copy instead of
-to look.
+to look; and a prompt with a thing that is lent for training finds only entries that name what it asks for, because
+the text tower knows no such thing, and finds the setting instead.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ragturbo_runtime.index import ExactIndex
 from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.reference_weights import reference_weights
 from ragturbo_runtime.retriever import Calibration, round_robin
@@ -59,9 +61,8 @@ class _Queries:
         text: The family's text tower.
         library: The entries.
         queries: All queries; repeats are fine.
-        masker: Finds names; None = queries may find anything.
-        strange: Names that the text tower does not know. What it finds for them has nothing to do with them, in a
-            library of hundreds of such things. So a query that names one finds only entries that show what it names.
+        masker: Finds names.
+        lent: Names of the things that only the library's lent entries show.
     """
 
     def __init__(
@@ -69,43 +70,49 @@ class _Queries:
         text: TextTower,
         library: TrainingLibrary,
         queries: Sequence[str],
-        masker: Masker | None,
-        strange: Sequence[str],
+        masker: Masker,
+        lent: Sequence[str],
     ) -> None:
         unique = list(dict.fromkeys(queries))
         self.place = {query: place for place, query in enumerate(unique)}
         self.keys = encode_keys(text, unique)
         # The bundle's keys are float16; so near-ties fall alike here.
         self._library = library.keys.numpy().astype(np.float16).astype(np.float32)
-        self._masker, self._strange = masker, frozenset(strange)
+        self._own, self._masker, self._lent = library.own, masker, frozenset(lent)
         self._showing: dict[str, list[int]] = defaultdict(list)
-        for row, caption in enumerate(library.captions if masker else ()):
-            for name in masker.found(caption):  # type: ignore[union-attr]
+        for row, caption in enumerate(library.captions):
+            for name in masker.found(caption):
                 self._showing[name].append(row)
 
     def search(
         self, queries: Sequence[str], excluded: NDArray[np.bool_], count: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Find the nearest entries of each query: (Q, count) ids and cosines, best first; -1 where there is none."""
+        """Find the nearest entries.
+
+        Args:
+            queries: Q of them, the whole prompt first.
+            excluded: (N,) entries that must not be found.
+            count: Entries per query.
+
+        Returns:
+            (Q, count) ids and cosines, best first; -1 where there is none.
+        """
         cosines = self.keys[[self.place[query] for query in queries]].numpy() @ self._library.T
         for row, query in zip(cosines, queries, strict=True):
-            row[excluded | self._forbidden(query)] = -np.inf
+            row[excluded | self._forbidden(query, prompt=queries[0])] = -np.inf
         ids = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
         found = np.take_along_axis(cosines, ids, axis=1)
         return np.where(np.isfinite(found), ids, -1), found
 
-    def first_hits(self) -> NDArray[np.float32]:
-        """(U,) the cosine of each different query with its nearest entry."""
-        parts = [(some.numpy() @ self._library.T).max(axis=1) for some in self.keys.split(_CHUNK)]
-        return np.concatenate(parts)
-
-    def _forbidden(self, query: str) -> NDArray[np.bool_]:
-        names = self._masker.found(query) if self._masker else ()
+    def _forbidden(self, query: str, prompt: str) -> NDArray[np.bool_]:
+        names = self._masker.found(prompt)
         forbidden = np.zeros(len(self._library), dtype=bool)
-        if self._strange.intersection(names):
-            forbidden[:] = True
-            for name in names:
-                forbidden[self._showing[name]] = False
+        if not self._lent.intersection(names):
+            forbidden[self._own :] = True
+            return forbidden
+        forbidden[:] = True
+        for name in self._masker.found(query) or names:
+            forbidden[self._showing[name]] = False
         return forbidden
 
 
@@ -116,10 +123,9 @@ def find_neighbours(
     *,
     candidates: int,
     near_duplicate: float,
-    calibration: Calibration | None = None,
-    percentiles: tuple[float, float] = (50.0, 50.0),
-    masker: Masker | None = None,
-    strange: Sequence[str] = (),
+    calibration: Calibration,
+    masker: Masker,
+    lent: Sequence[str] = (),
 ) -> Neighbours:
     """Find every pair's references.
 
@@ -129,20 +135,17 @@ def find_neighbours(
         pairs: The pairs; their latents tell near-duplicates.
         candidates: M, references kept per pair.
         near_duplicate: Entries of at least this cosine with the target (`picture_cosines`) are left out.
-        calibration: Taken over, for held-out pairs; None = measured on these.
-        percentiles: For measuring: of the cosines with random entries (lambda 0) and with first hits (lambda
-            1).
-        masker: Finds names in queries and captions; needed for `strange`.
-        strange: Names that the text tower does not know: a query that holds one only finds entries that show what it
-            names, as a tower that knew them would.
+        calibration: From `calibrate`.
+        masker: Finds names in queries and captions.
+        lent: Names of the things that only the library's lent entries show. Prompts without one never find those
+            entries.
 
     Raises:
-        ValueError: The library is empty, or the measured calibration has no width.
+        ValueError: The library is empty.
     """
-    if len(library) == 0:
-        raise ValueError("the library is empty; give it pictures, or train with --no-retrieval")
+    _require_entries(library)
     asked = [[prompt, *split_phrases(prompt)] for prompt in pairs.prompts]
-    queries = _Queries(text, library, [query for some in asked for query in some], masker, strange)
+    queries = _Queries(text, library, [query for some in asked for query in some], masker, lent)
     rows = torch.full((len(pairs), candidates), -1, dtype=torch.int64)
     cosines = torch.zeros(len(pairs), candidates)
     for first in range(0, len(pairs), _CHUNK):
@@ -155,10 +158,33 @@ def find_neighbours(
             rows[place, :count] = torch.from_numpy(dealt[real][:count])
             cosines[place, :count] = torch.from_numpy(similarities[real][:count])
     prompt_keys = queries.keys[[queries.place[prompt] for prompt in pairs.prompts]]
-    measured = calibration or measure_calibration(
-        queries.keys, library.keys, queries.first_hits(), percentiles
-    )
-    return Neighbours(rows, cosines, prompt_keys, measured)
+    return Neighbours(rows, cosines, prompt_keys, calibration)
+
+
+def calibrate(
+    text: TextTower, library: TrainingLibrary, prompts: Sequence[str], percentiles: tuple[float, float]
+) -> Calibration:
+    """Measure a library's cosines with prompts and their object phrases.
+
+    Args:
+        text: The family's text tower.
+        library: The entries that a bundle will hold.
+        prompts: What is asked for.
+        percentiles: As `measure_calibration`.
+
+    Raises:
+        ValueError: The library is empty, or the calibration has no width.
+    """
+    _require_entries(library)
+    queries = dict.fromkeys(query for prompt in prompts for query in (prompt, *split_phrases(prompt)))
+    keys = encode_keys(text, list(queries))
+    _, cosines = ExactIndex(library.keys.numpy().astype(np.float16)).search(keys.numpy(), 1)
+    return measure_calibration(keys, library.keys, cosines[:, 0], percentiles)
+
+
+def _require_entries(library: TrainingLibrary) -> None:
+    if len(library) == 0:
+        raise ValueError("the library is empty; give it pictures, or train with --no-retrieval")
 
 
 def picture_cosines(targets: Tensor, references: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from training.data.splits import scene
+from training.data.world import KINDS_IN_A_SCENE
 from training.family.folder import DIFFUSERS_WEIGHTS, family_hashes
 from training.ladd.diffusion import Diffusion
 from training.ladd.pairs import PairRecipe, Pairs, PairShards
@@ -64,7 +65,7 @@ def make_real_pairs(
     teacher: UNet2DConditionModel,
     world: World,
     *,
-    leave_out: set[str],
+    leave_out: frozenset[str],
     bf16: bool,
 ) -> tuple[Pairs, Pairs]:
     """Invert the real pictures that are missing.
@@ -74,21 +75,33 @@ def make_real_pairs(
         that only the library shows.
 
     Raises:
-        ValueError: No thing is unknown to the base, or only the library's: there is nothing to put into the pictures.
+        ValueError: The world leaves too few things that the base does not know.
     """
     settings = config.real
+    if len(world.lent) < KINDS_IN_A_SCENE or not world.library_only:
+        raise ValueError(
+            f"[real] puts unknown things into scenes, and this world leaves {len(world.lent)} to lend and "
+            f"{len(world.library_only)} that only the library shows; name fewer concepts as common, or set [real] "
+            "scenes to 0"
+        )
     count = _whole_shards(settings.scenes, config.pairs.shard_size)
-    known = known_scenes(world, REAL_SCENES, count, leave_out=leave_out)
-    others = known_scenes(world, HELD_OUT_SCENES + REAL_SCENES, settings.held_out, leave_out=set())
-    pools = ((), world.rare, *[world.lent] * settings.lent_variants)
-    lent = RealScenes(known, pools, trained=True, seed=config.seed)
+    known = known_scenes(world, REAL_SCENES, count, leave_out=leave_out, way_out="lower [real] scenes")
+    others = known_scenes(
+        world,
+        HELD_OUT_SCENES + REAL_SCENES,
+        settings.held_out,
+        leave_out=frozenset(),
+        way_out="lower [real] held_out",
+    )
+    pools = ((), *([world.rare] if world.rare else []), *[world.lent] * settings.lent_variants)
+    shown = RealScenes(known, pools, trained=True, leave_out=leave_out, seed=config.seed)
     unknown = RealScenes(others, (world.library_only,), trained=False, seed=config.seed)
     fill = partial(_fill_real, config, family, teacher, bf16=bf16)
-    size = config.pairs.shard_size * lent.variants
+    size = config.pairs.shard_size * shown.variants
     rule = f"{world.digest}, {len(leave_out)} held out"
     return (
-        fill("real", lent, settings.scenes * lent.variants, rule=rule, shard_size=size),
-        fill("real_held_out", unknown, len(unknown), rule=rule, shard_size=len(unknown)),
+        fill("real", shown, settings.scenes * shown.variants, rule=rule, shard_size=size),
+        fill("real_held_out", unknown, len(unknown), rule=world.digest, shard_size=len(unknown)),
     )
 
 
@@ -110,13 +123,14 @@ def _fill_real(
     bf16: bool,
 ) -> Pairs:
     """Invert the real pairs that are missing, and read the first ones."""
+    hashes = family_hashes(family.path)  # unlike drawn pairs, these depend on the autoencoder and its scale
     recipe = _recipe(
         config,
         family,
         steps=config.real.steps,
         guidance_scale=1.0,
         first_seed=0,
-        prompts=f"{rule}, real, {shown.rule}",
+        prompts=f"{rule}, real, {shown.rule}, vae {hashes['vae'][:16]}, configs {hashes['configs'][:16]}",
         shard_size=shard_size,
     )
     sample = RealPairSampler(

@@ -63,6 +63,10 @@ class Pairs:
 
     def __post_init__(self) -> None:
         """Refuse rows that do not belong together."""
+        if self.found_noise is not None and self.found_noise.shape != self.latents.shape:
+            raise ValueError(
+                f"noise of shape {tuple(self.found_noise.shape)} for latents of {tuple(self.latents.shape)}"
+            )
         if self.found_noise is None and bool((self.seeds == NO_SEED).any()):
             raise ValueError("a pair has neither a seed nor a noise")
         if not len(self.prompts) == len(self.seeds) == len(self.latents):
@@ -98,7 +102,7 @@ class PairRecipe:
     text_encoder: str
     """SHA-256 of the text encoder's weights."""
     steps: int
-    """Sampling steps of DPM-Solver++ (2M)."""
+    """Sampling steps of DPM-Solver++ (2M), or for real pairs midpoint steps of the inversion."""
     guidance_scale: float
     """Classifier-free guidance; 1 = none, as for every real pair."""
     latent_shape: tuple[int, int, int]
@@ -160,10 +164,9 @@ class PairShards:
             raise ValueError(
                 f"latents {tuple(pairs.latents.shape[1:])}, the recipe says {self.recipe.latent_shape}"
             )
-        if not torch.isfinite(pairs.latents).all():
-            raise ValueError(
-                f"shard {index}: the teacher's latents hold NaN or infinity; is the teacher trained?"
-            )
+        for kind, values in (("latents", pairs.latents), ("found noise", pairs.found_noise)):
+            if values is not None and not torch.isfinite(values).all():
+                raise ValueError(f"shard {index}: its {kind} hold NaN or infinity; is the teacher trained?")
         first = index * self.recipe.shard_size
         save_atomically(self.shard_path(index), lambda beside: _write_tar(beside, first, pairs))
 
@@ -229,7 +232,8 @@ class PairShards:
         Args:
             count: Pairs wanted; rounded up to whole shards.
             prompt_of: Gives the prompt of pair i; the same one every time.
-            sample: Draws the pairs of these prompts and seeds, in order, in batches: `synthesize_pairs`.
+            sample: Makes the pairs of these prompts and seeds (or numbers), in order, in batches: `synthesize_pairs` or
+                a `RealPairSampler`.
             on_progress: Called with the number of pairs just made, or found on the disk.
         """
         size = self.recipe.shard_size

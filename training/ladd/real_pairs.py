@@ -45,6 +45,8 @@ class RealScenes:
     trained: bool
     """Whether every variant must belong to the train split; held-out ones have too few things to choose a split."""
     seed: int
+    leave_out: frozenset[str] = frozenset()
+    """Captions that no pair may have."""
 
     @property
     def variants(self) -> int:
@@ -69,12 +71,16 @@ class RealScenes:
         random = np.random.default_rng([self.seed, number])
         for _ in range(SUBSTITUTIONS_TRIED):
             one = substitute(random, self.scenes[place], self.pools[variant])
-            if not self.trained or split_of(one.composition) == "train":
+            if not self.trained or (
+                split_of(one.composition) == "train" and one.caption not in self.leave_out
+            ):
                 return one
         return self.scenes[place]
 
 
-def known_scenes(world: World, first: int, count: int, *, leave_out: set[str]) -> tuple[Scene, ...]:
+def known_scenes(
+    world: World, first: int, count: int, *, leave_out: frozenset[str], way_out: str
+) -> tuple[Scene, ...]:
     """Find training scenes of common things alone: those that a teacher draws well, and so inverts well.
 
     Args:
@@ -82,6 +88,7 @@ def known_scenes(world: World, first: int, count: int, *, leave_out: set[str]) -
         first: Index of the first scene to look at.
         count: Scenes wanted.
         leave_out: Captions that training must not see.
+        way_out: What to do where there are too few.
 
     Raises:
         ValueError: Too few are left.
@@ -95,8 +102,8 @@ def known_scenes(world: World, first: int, count: int, *, leave_out: set[str]) -
             found.append(one)
     if len(found) < count:
         raise ValueError(
-            f"{SCENES_TRIED * count} scenes gave {len(found)} of the {count} of common things that are needed: lower "
-            "[real] scenes"
+            f"{SCENES_TRIED * count} scenes gave {len(found)} of the {count} of common things that are needed; "
+            f"{way_out}"
         )
     return tuple(found)
 

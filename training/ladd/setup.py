@@ -1,9 +1,10 @@
-"""Puts a run together: the frozen family, its library, the teacher's pairs, and the student."""
+"""Puts a run together: the frozen family, its library, the pairs, and the student."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -11,7 +12,6 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
 
-from ragturbo_runtime.retriever import Calibration
 from training.data.concepts import concepts
 from training.data.render import draw_batch
 from training.data.splits import scenes
@@ -23,7 +23,7 @@ from training.ladd.diffusion import Diffusion
 from training.ladd.discriminator import DiscriminatorHeads, tapped_channels
 from training.ladd.library import ReferenceFeatures, TrainingLibrary, encode_keys, encode_pictures
 from training.ladd.masking import Masker
-from training.ladd.neighbours import find_neighbours
+from training.ladd.neighbours import calibrate, find_neighbours
 from training.ladd.pair_sets import make_pairs, make_real_pairs
 from training.ladd.pairs import Pairs, join_pairs
 from training.ladd.step import Judge
@@ -31,6 +31,7 @@ from training.ladd.student import Student
 from training.precision import autocast
 
 if TYPE_CHECKING:
+    from ragturbo_runtime.retriever import Calibration
     from training.data.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -78,28 +79,31 @@ def assemble(config: LaddConfig, family_path: Path, *, retrieves: bool, device: 
     hashes = family_hashes(family_path)
     world = world_of(family)
     library = encode_library(family, world)
-    if config.real.scenes:
-        library = library + encode_lent(config, family, world)
     bf16 = resolve_bf16(config.run.bf16, device)
-    training, held_out = make_pairs(config, family, teacher, world, bf16=bf16)
-    unknown = None
+    sets: list[Pairs] = list(make_pairs(config, family, teacher, world, bf16=bf16))
+    percentiles = (config.retrieval.low_percentile, config.retrieval.high_percentile)
+    calibration = calibrate(family.text, library, sets[0].prompts, percentiles)
+    logger.info("lambda is 0 at a cosine of %.4f, 1 at %.4f", calibration.low, calibration.high)
     if config.real.scenes:
-        real, unknown = make_real_pairs(
-            config, family, teacher, world, leave_out=set(held_out.prompts), bf16=bf16
-        )
-        training = join_pairs([training, real])
+        leave_out = frozenset(sets[1].prompts)
+        real, unknown = make_real_pairs(config, family, teacher, world, leave_out=leave_out, bf16=bf16)
+        sets = [join_pairs([sets[0], real]), sets[1], unknown]
+        library = library.with_lent(encode_lent(config, family, world))
     student = new_student(config, family, retrieves=retrieves)
     features = _reference_features(config, family, student, library, bf16=bf16) if retrieves else None
-    new_batcher = _NewBatcher(config, family, library, world, retrieves=retrieves)
+    new_batcher = partial(
+        _new_batcher, config, family, library, world, calibration=calibration, retrieves=retrieves
+    )
+    training, held_out, *unknown_things = (new_batcher(pairs) for pairs in sets)
     heads = DiscriminatorHeads(tapped_channels(teacher), width=config.losses.head_width).to(device)
     return Parts(
         family,
         hashes,
         library,
         features,
-        new_batcher(training),
-        new_batcher(held_out),
-        None if unknown is None else new_batcher(unknown),
+        training,
+        held_out,
+        unknown_things[0] if unknown_things else None,
         student,
         heads,
         Judge(teacher, heads, student.diffusion, config.losses, bf16=bf16),
@@ -121,7 +125,7 @@ def world_of(family: Family) -> World:
 
 
 def masker_of(world: World) -> Masker:
-    """Find and replace the names of a world's things, and of those that an adapter is lent."""
+    """Find and replace the names of a world's things, and of those that are lent to adapters."""
     return Masker({name: concepts()[name].plural for name in world.names + world.lent})
 
 
@@ -177,41 +181,35 @@ def _reference_features(
     )
 
 
-class _NewBatcher:
-    """Makes the batchers of a run: one library, one masker, one calibration."""
-
-    def __init__(
-        self, config: LaddConfig, family: Family, library: TrainingLibrary, world: World, *, retrieves: bool
-    ) -> None:
-        self.config, self.family, self.library, self.retrieves = config, family, library, retrieves
-        self.masker, self.strange = masker_of(world), world.lent + world.library_only
-        self.calibration: Calibration | None = None
-
-    def __call__(self, pairs: Pairs) -> Batcher:
-        """The first pairs are those that are trained on: lambda is calibrated on them."""
-        settings = self.config.retrieval
-        neighbours = find_neighbours(
-            self.family.text,
-            self.library,
-            pairs,
-            candidates=settings.candidates,
-            near_duplicate=settings.near_duplicate,
-            calibration=self.calibration,
-            percentiles=(settings.low_percentile, settings.high_percentile),
-            masker=self.masker,
-            strange=self.strange,
-        )
-        if self.calibration is None:
-            found = self.calibration = neighbours.calibration
-            logger.info("lambda is 0 at a cosine of %.4f, 1 at %.4f", found.low, found.high)
-        return Batcher(
-            pairs,
-            neighbours,
-            self.library,
-            self.masker,
-            retrieval=settings,
-            masking=self.config.masking,
-            fresh_noise=self.config.real.fresh_noise,
-            seed=self.config.seed,
-            retrieves=self.retrieves,
-        )
+def _new_batcher(
+    config: LaddConfig,
+    family: Family,
+    library: TrainingLibrary,
+    world: World,
+    pairs: Pairs,
+    *,
+    calibration: Calibration,
+    retrieves: bool,
+) -> Batcher:
+    masker = masker_of(world)
+    neighbours = find_neighbours(
+        family.text,
+        library,
+        pairs,
+        candidates=config.retrieval.candidates,
+        near_duplicate=config.retrieval.near_duplicate,
+        calibration=calibration,
+        masker=masker,
+        lent=world.lent,
+    )
+    return Batcher(
+        pairs,
+        neighbours,
+        library,
+        masker,
+        retrieval=config.retrieval,
+        masking=config.masking,
+        fresh_noise=config.real.fresh_noise,
+        seed=config.seed,
+        retrieves=retrieves,
+    )

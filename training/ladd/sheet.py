@@ -1,4 +1,4 @@
-"""Sample sheets: what the student draws without, with right and with wrong references, beside the teacher."""
+"""Sample sheets: what the student draws without, with right and with wrong references, beside the target."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from diffusers import AutoencoderKL
 
-COLUMNS = ("base", "right references", "wrong references", "teacher", "first reference", "second reference")
+COLUMNS = ("base", "right references", "wrong references", "target", "first reference", "second reference")
 
 
 @torch.no_grad()

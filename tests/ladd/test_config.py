@@ -9,11 +9,12 @@ import pytest
 from training.ladd.config import parse_ladd_config, read_ladd_config
 
 PLAIN: dict[str, object] = {"family": "family", "work_dir": "work"}
-COMMITTED = Path(__file__).parents[2] / "training" / "configs" / "ladd_emoji.toml"
+CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
 
-def test_the_committed_config_is_valid() -> None:
-    config = read_ladd_config(COMMITTED)
+@pytest.mark.parametrize("name", ["ladd_emoji.toml", "ladd_emoji_real.toml"])
+def test_the_committed_configs_are_valid(name: str) -> None:
+    config = read_ladd_config(CONFIGS / name)
     assert config.family == "training/weights/emoji"
     assert config.masking.share > 0  # references must be needed
 

@@ -93,7 +93,8 @@ def known_scenes(
     Raises:
         ValueError: Too few are left.
     """
-    common, found = set(world.common), []
+    common = set(world.common)
+    found: list[Scene] = []
     for index in range(first, first + SCENES_TRIED * count):
         if len(found) == count:
             break

@@ -18,8 +18,9 @@ class Beside:
     """
 
     def __init__(self) -> None:
-        """Start no thread yet."""
+        """Start the first thread at once: an interrupt while Python's pool starts one can leave it waiting for ever."""
         self._process, self._pool = os.getpid(), _new_pool()
+        self.run(lambda: None).result()
 
     def run(self, work: Callable[[], Result]) -> Future[Result]:
         """Start work in another thread.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
 from export.errors import ExportError, ParityError
+from ragturbo_runtime.files import hash_file
 from training.family.folder import Family, family_hashes, load_family
 from training.models.adapter import HSpaceAdapter
 from training.models.checkpoint import AdapterCheckpoint, AdapterMetadata, CheckpointError, load_adapter
@@ -78,8 +78,7 @@ def load_models(checkpoint: Path, base: Path | None = None) -> Models:
     # Explicit matmuls: SDPA exports to a form that no fusion of ONNX Runtime recognises.
     family.unet.set_attn_processor(AttnProcessor())
     family.vae.set_attn_processor(AttnProcessor())
-    with checkpoint.open("rb") as file:
-        hashes["adapter"] = hashlib.file_digest(file, "sha256").hexdigest()
+    hashes["adapter"] = hash_file(checkpoint)
     models = Models(family, adapter, loaded.metadata, hashes)
     _check_shape(models)
     if loaded.lora_state:

@@ -21,6 +21,10 @@ BRUTE_FORCE_BELOW = 20_000
 """Below this many keys an exact scan is as fast as an index (ScaNN's docs/algorithms.md)."""
 _TREE_FROM = 100_000
 _SCANN_CONFIG = "scann_config.pb"
+_SMALL_PRODUCT = 1 << 18
+"""Products of so many multiplications or fewer stay in the calling thread (OpenBLAS, interface/gemm.c). Its threads
+spin on for milliseconds after a larger one, on the cores that the graphs then wait for: a whole picture took a quarter
+longer."""
 
 
 class NearestNeighbors(Protocol):
@@ -58,7 +62,7 @@ class ExactIndex:
 
     def search(self, queries: Keys, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Find the k nearest keys of every query; see NearestNeighbors.search."""
-        cosines = queries @ self._keys_t  # (Q, N)
+        cosines = _product(queries, self._keys_t)
         count = min(k, cosines.shape[1])
         ids = np.empty((len(queries), count), dtype=np.int64)
         for row, values in enumerate(cosines):
@@ -185,6 +189,18 @@ def _scann() -> Any:  # noqa: ANN401 - scann has no type information
     except ImportError as exc:
         raise RetrievalError(f"scann cannot be imported ({exc})", hint="pip install scann (Linux)") from exc
     return scann_ops_pybind
+
+
+def _product(queries: Keys, keys_t: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(Q, E) @ (E, N), in the calling thread alone."""
+    width, count = keys_t.shape
+    # Matrix times matrix even for one query: matrix times vector is given to threads much sooner.
+    rows = queries if len(queries) > 1 else np.repeat(queries, 2, axis=0)
+    cosines = np.empty((len(rows), count), dtype=np.float32)
+    columns = max(1, _SMALL_PRODUCT // (width * len(rows)))
+    for start in range(0, count, columns):
+        np.matmul(rows, keys_t[:, start : start + columns], out=cosines[:, start : start + columns])
+    return cosines[: len(queries)]
 
 
 def _largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:

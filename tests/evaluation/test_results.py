@@ -11,13 +11,14 @@ import pytest
 from PIL import Image
 
 from ragturbo_runtime.bundle import Bundle
+from ragturbo_runtime.files import hash_file
 from ragturbo_runtime.pipeline import Pipeline
 from ragturbo_runtime.requests import DrawRequest
 from training.data.splits import scenes
 from training.evaluation.__main__ import main
 from training.evaluation.judge import Judge
 from training.evaluation.results import DRAWN, Benchmark, make_document, measure
-from training.evaluation.rows import NO_REFERENCES, ROWS, Artists, draw_row, file_hash
+from training.evaluation.rows import NO_REFERENCES, ROWS, Artists, draw_row
 from training.evaluation.run import Settings, evaluate
 from training.family.folder import family_hashes
 from training.family.random_family import NANO_WORLD
@@ -67,7 +68,7 @@ def test_json_follows_the_protocol(table: str, settings: Settings) -> None:
     assert all(low <= mean <= high for mean, low, high in document["paired"].values())
     assert set(document["controls"]) == {NO_REFERENCES, DRAWN}
     assert document["protocol"]["captions"] == COUNT
-    assert document["protocol"]["vqa"]["sha256"] == file_hash(settings.judge)
+    assert document["protocol"]["vqa"]["sha256"] == hash_file(settings.judge)
 
 
 def test_paired_difference_is_the_difference_of_the_rows(table: str, settings: Settings) -> None:
@@ -130,7 +131,7 @@ def test_adapter_row_is_what_the_bundle_draws(
 ) -> None:
     """The nano bundle is no export of this family; with the family's hashes written in, it passes for one."""
     manifest = json.loads((nano_bundle_copy / "manifest.json").read_text())
-    adapter = file_hash(family_path / "adapter.safetensors")
+    adapter = hash_file(family_path / "adapter.safetensors")
     manifest["family"]["hashes"] = {**family_hashes(family_path), "adapter": adapter}
     (nano_bundle_copy / "manifest.json").write_text(json.dumps(manifest))
     artists = Artists(family_path, ("a cat", "a red bus"), nano_bundle_copy)
@@ -150,7 +151,7 @@ def test_bundle_of_another_family_is_refused(family_path: Path, nano_bundle: Pat
 def test_a_bundle_from_before_configs_were_hashed_is_taken(family_path: Path, nano_bundle_copy: Path) -> None:
     """Its manifest says nothing of them; one that names others is refused."""
     manifest = json.loads((nano_bundle_copy / "manifest.json").read_text())
-    hashes = {**family_hashes(family_path), "adapter": file_hash(family_path / "adapter.safetensors")}
+    hashes = {**family_hashes(family_path), "adapter": hash_file(family_path / "adapter.safetensors")}
     artists = Artists(family_path, ("a cat",), nano_bundle_copy)
     for configs in ({}, {"configs": hashes.pop("configs")}):
         manifest["family"]["hashes"] = hashes | configs

@@ -12,9 +12,8 @@ PLAIN: dict[str, object] = {"family": "family", "work_dir": "work"}
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 
 
-@pytest.mark.parametrize("name", ["ladd_emoji.toml", "ladd_emoji_real.toml"])
-def test_the_committed_configs_are_valid(name: str) -> None:
-    config = read_ladd_config(CONFIGS / name)
+def test_the_committed_config_is_valid() -> None:
+    config = read_ladd_config(CONFIGS / "ladd_emoji.toml")
     assert config.family == "training/weights/emoji"
     assert config.masking.share > 0  # references must be needed
 

@@ -116,3 +116,12 @@ def test_a_large_library_without_index_is_searched_exactly_and_says_so(
     found = open_index(unit_vectors(50, 8, 0), tmp_path / "absent")
     assert isinstance(found, ExactIndex)
     assert "searching 50 keys exactly" in caplog.text
+
+
+@pytest.mark.parametrize("queries", [1, 3])
+@pytest.mark.parametrize("count", [1, 700, 3000])
+def test_the_product_in_pieces_is_the_product(queries: int, count: int) -> None:
+    asked, keys = unit_vectors(queries, 128, 0), unit_vectors(count, 128, 1)
+    product = index_module._product(asked, np.ascontiguousarray(keys.T))
+    assert product.shape == (queries, count)
+    np.testing.assert_allclose(product, asked @ keys.T, atol=1e-6)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ragturbo_runtime.files import hash_file
 from training.atomic import save_atomically
 from training.data.render import draw
 from training.data.scene import Scene
@@ -18,7 +19,7 @@ from training.evaluation.answers import answer
 from training.evaluation.bootstrap import CONFIDENCE, RESAMPLES, paired_difference, ratio_interval
 from training.evaluation.judge import THRESHOLD, Judge, Pixels
 from training.evaluation.judge_training import format_errors
-from training.evaluation.rows import FIRST_SEED, NO_REFERENCES, TEACHER_STEPS, file_hash
+from training.evaluation.rows import FIRST_SEED, NO_REFERENCES, TEACHER_STEPS
 from training.evaluation.scores import RowScores, score_row, tifa_result
 
 DRAWN = "drawn_scenes"
@@ -129,7 +130,7 @@ def make_protocol(
         "of questions; recall: share of the captions' groups that were found, by frequency in training",
         "vqa": {
             "name": "emoji judge (training/evaluation/judge.py), trained apart from the generator",
-            "sha256": file_hash(judge_file),
+            "sha256": hash_file(judge_file),
             "parameters": sum(weight.numel() for weight in judge.network.parameters()),
             "threshold": THRESHOLD,
             "error_rates": judge.errors,

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ragturbo_runtime.files import hash_file
 from training.atomic import save_atomically
 from training.evaluation.drawing import draw_in_one_step, draw_with_teacher, with_lora
 from training.evaluation.judge import Pixels
@@ -128,15 +129,15 @@ class Artists:
         if name == "teacher_50":
             weights = self.path / "teacher" / "diffusion_pytorch_model.safetensors"
             needs |= {
-                "teacher": file_hash(weights),
+                "teacher": hash_file(weights),
                 "guidance_scale": self.guidance_scale,
                 "steps": TEACHER_STEPS,
             }
         elif name == "lora_only_1":
-            needs["lora"] = file_hash(self.path / "lora_only.safetensors")
+            needs["lora"] = hash_file(self.path / "lora_only.safetensors")
         elif name != "base_1":
-            needs["adapter"] = file_hash(self.path / "adapter.safetensors")
-            needs["bundle"] = file_hash(self.bundle / "manifest.json") if self.bundle else None
+            needs["adapter"] = hash_file(self.path / "adapter.safetensors")
+            needs["bundle"] = hash_file(self.bundle / "manifest.json") if self.bundle else None
         return needs
 
     def seeds(self, indices: Sequence[int]) -> list[int]:
@@ -249,12 +250,6 @@ def draw_row(artists: Artists, name: str, cache: Path, *, batch: int = BATCH) ->
     return np.concatenate([np.load(file, allow_pickle=False) for file in files])
 
 
-def file_hash(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _save(path: Path, pictures: Pixels) -> None:
     def write(beside: Path) -> None:
         with beside.open("wb") as file:  # np.save would add .npy to the name
@@ -264,7 +259,7 @@ def _save(path: Path, pictures: Pixels) -> None:
 
 
 def _check_bundle(hashes: Mapping[str, str], artists: Artists) -> None:
-    expected = {**artists.hashes, "adapter": file_hash(artists.path / "adapter.safetensors")}
+    expected = {**artists.hashes, "adapter": hash_file(artists.path / "adapter.safetensors")}
     if "configs" not in hashes:  # a bundle from before they were hashed
         del expected["configs"]
     for name, value in expected.items():

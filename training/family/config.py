@@ -27,6 +27,10 @@ class VaeConfig:
     """AdamW's, at its peak."""
     kl_weight: float = 1e-6
     """Weight of the KL term, per latent value."""
+    decoder_steps: int = 0
+    """Optimiser steps of the decoder alone, after all channels were doubled (`training.family.widen`); 0 = neither."""
+    decoder_learning_rate: float = 1e-3
+    """AdamW's, at its peak."""
 
 
 @dataclass(frozen=True)
@@ -99,11 +103,16 @@ class StudentConfig:
     """AdamW's, at its peak; decays to zero."""
     ema: float = 0.998
     """Decay of the moving average that is kept as the student."""
+    draft_weight: float = 0.5
+    """Weight of the drafts that are read from h, of noise and of clean pictures alike."""
+    clean: int = 6
+    """Pairs per step whose clean latents are read from h too, 1 or more."""
 
     def __post_init__(self) -> None:
         """Refuse a number that only hours of other training would lead to."""
-        if self.pairs < 1:
-            raise ValueError(f"pairs is {self.pairs}; it must be 1 or more")
+        for name, value in (("pairs", self.pairs), ("clean", self.clean)):
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it must be 1 or more")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
+from ragturbo_runtime.files import hash_file
 from training.atomic import save_atomically
 from training.family.text_tower import WEIGHTS_FILE, TextTower, load_text_tower
 
@@ -118,10 +119,7 @@ def family_hashes(path: Path) -> dict[str, str]:
         FileNotFoundError: A part is missing; the message names it.
         ValueError: A config is no JSON object.
     """
-    hashes = {}
-    for part, file in HASHED.items():
-        with (path / file).open("rb") as stream:
-            hashes[part] = hashlib.file_digest(stream, "sha256").hexdigest()
+    hashes = {part: hash_file(path / file) for part, file in HASHED.items()}
     hashes["configs"] = _configs_hash(path)
     return hashes
 

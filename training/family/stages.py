@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
+from ragturbo_runtime.files import hash_file
 from training.family.config import FamilyConfig
 from training.family.folder import (
     DIFFUSERS_WEIGHTS,
@@ -109,8 +109,11 @@ class FamilyRun:
     def train_vae(self) -> dict[str, float]:
         """The first stage: pictures to latents."""
         from training.family.vae import reconstruction_psnr, train_vae
+        from training.family.widen import train_decoder, widen
 
         vae = train_vae(self.config.vae, self.scenes, self.held_out, self.work)
+        if self.config.vae.decoder_steps:
+            vae = train_decoder(self.config.vae, widen(vae), self.scenes, self.work)
         save_part(vae, self.out / "vae")
         return {"psnr_db": reconstruction_psnr(self.vae, self.held_out)}
 
@@ -159,9 +162,7 @@ class FamilyRun:
         return self._recall(freeze(UNet2DConditionModel, self.out / "unet"), 1, 1.0)
 
     def _hashes(self, *parts: str) -> dict[str, str]:
-        return {
-            part: hashlib.sha256((self.out / PART_FILES[part]).read_bytes()).hexdigest() for part in parts
-        }
+        return {part: hash_file(self.out / PART_FILES[part]) for part in parts}
 
     def _sampler(
         self, stage: str, steps: int, guidance: float

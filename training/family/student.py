@@ -1,4 +1,9 @@
-"""Distils the one-step student: it learns, from the teacher's noise, to give the teacher's latents at once."""
+"""Distils the one-step student: it learns, from the teacher's noise, to give the teacher's latents at once.
+
+Its h-space is trained to hold a draft: one linear layer reads from h the latents that are about to be drawn, and from
+the h of a clean picture at t = 0 that picture's latents. So the encoder, which LADD freezes, decides what stands where,
+and references speak the language of h (docs/research.md has what it gave).
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -21,13 +27,38 @@ from training.family.shapes import SCHEDULER
 from training.family.teacher import Captions
 from training.family.text_tower import TextTower
 from training.ladd.diffusion import Diffusion
-from training.ladd.pairs import PairRecipe, Pairs, PairShards
+from training.ladd.pairs import PairRecipe, Pairs, PairShards, whole_shards
 from training.ladd.synthesize import noise_of_seeds, synthesize_pairs
+from training.models.split_unet import decode, encode
 from training.precision import autocast
 
 SHARD = 500
 FIRST_SCENE = 1_000_000  # captions that the teacher was not trained on
 PAIR_BATCH = 32
+BETA = 0.1  # where smooth-L1's square ends, latent units
+
+
+class DraftingUNet(nn.Module):
+    """A U-Net with a linear reading of its h-space as latents, for training alone."""
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        self.unet = unet
+        channels, folded = unet.config.block_out_channels, unet.config.in_channels
+        self.factor = 2 ** (len(channels) - 1)
+        self.reading = nn.Conv2d(channels[-1], folded * self.factor**2, kernel_size=1)
+
+    def forward(self, sample: Tensor, timestep: Tensor, conditioning: Tensor) -> tuple[Tensor, Tensor]:
+        """The model output and the draft of the latents, both (B, c, h, w)."""
+        h, skips = encode(self.unet, sample, timestep, conditioning)
+        return decode(self.unet, h, skips, timestep, conditioning), self._read(h)
+
+    def draft(self, sample: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+        """The draft alone."""
+        return self._read(encode(self.unet, sample, timestep, conditioning)[0])
+
+    def _read(self, h: Tensor) -> Tensor:
+        return nn.functional.pixel_shuffle(self.reading(h), self.factor)
 
 
 def make_pairs(
@@ -63,7 +94,7 @@ def make_pairs(
         synthesize_pairs, teacher, text, SCHEDULER, steps=student.teacher_steps,
         guidance_scale=student.guidance_scale, latent_shape=shape, batch=PAIR_BATCH,
     )  # fmt: skip
-    whole = -(-student.pairs // SHARD) * SHARD  # whole shards are made: more pairs may be asked for later
+    whole = whole_shards(student.pairs, SHARD)
     with tqdm(total=whole, desc="pairs", unit="pair") as bar:
         shards.fill(whole, partial(_prompt, config.world), sample, on_progress=bar.update)
     return shards.load(student.pairs)
@@ -82,7 +113,7 @@ def distil_student(
     work: Path,
     sample: Callable[[UNet2DConditionModel, int], None],
 ) -> UNet2DConditionModel:
-    """Train a copy of the teacher on smooth-L1 between its one step and the teacher's latents of the same noise.
+    """Train a copy of the teacher on smooth-L1 between its one step, or its draft, and the teacher's latents.
 
     Args:
         config: Steps, batch, learning rate.
@@ -96,24 +127,39 @@ def distil_student(
     Returns:
         The moving average, in eval mode.
     """
-    student = copy.deepcopy(teacher).requires_grad_(True)
+    torch.manual_seed(0)
+    student = DraftingUNet(copy.deepcopy(teacher).requires_grad_(True))
+    student.unet.set_attn_processor(AttnProcessor())
     diffusion = Diffusion(scheduler)
-    tokens = Captions(*text.tokenize(list(pairs.prompts)))
+    tokens = Captions(*text.tokenize([*pairs.prompts, ""]))
     _, channels, height, width = pairs.latents.shape
     shape = (channels, height, width)
+
+    def embed(rows: Tensor) -> Tensor:
+        with torch.no_grad():
+            return text(tokens.input_ids[rows], tokens.eos_index[rows])[0]
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(pairs), (config.batch,), generator=generator)
         noisy = diffusion.initial_sample(noise_of_seeds(pairs.seeds[rows], shape))
-        with torch.no_grad():
-            conditioning, _ = text(tokens.input_ids[rows], tokens.eos_index[rows])
+        latents, clean = pairs.latents[rows], pairs.latents[rows[: config.clean]]
+        timestep = torch.full((config.batch,), diffusion.last_timestep)
         with autocast():
-            output = student(noisy, diffusion.last_timestep, encoder_hidden_states=conditioning).sample
+            output, draft = student(noisy, timestep, embed(rows))
+            empty = embed(torch.tensor([len(pairs)])).expand(len(clean), -1, -1)
+            read = student.draft(clean, torch.zeros(len(clean), dtype=torch.int64), empty)
         denoised = diffusion.denoised(noisy, output.float())
-        return nn.functional.smooth_l1_loss(denoised, pairs.latents[rows], beta=0.1)
+        drafts = _distance(draft, latents) + _distance(read, clean)
+        return _distance(denoised, latents) + config.draft_weight * drafts
 
-    trained: UNet2DConditionModel = train(
+    trained = train(
         student, loss_of, name="student", steps=config.steps, learning_rate=config.learning_rate, decay_share=0.7,
-        checkpoint=work / "student.pt", ema=config.ema, sample=sample,
+        checkpoint=work / "student.pt", ema=config.ema,
+        sample=lambda averaged, step: sample(averaged.unet, step),
     )  # fmt: skip
-    return trained.eval().requires_grad_(False)
+    unet: UNet2DConditionModel = trained.unet
+    return unet.eval().requires_grad_(False)
+
+
+def _distance(prediction: Tensor, target: Tensor) -> Tensor:
+    return nn.functional.smooth_l1_loss(prediction.float(), target, beta=BETA)

@@ -101,6 +101,22 @@ class StudentConfig:
 
 
 @dataclass(frozen=True)
+class AlignmentConfig:
+    """The adapter's lessons before LADD, in h-space alone (`training.ladd.alignment`)."""
+
+    steps: int = 0
+    """Optimiser steps; 0 = none."""
+    batch: int = 64
+    """Pairs a step."""
+    learning_rate: float = 1e-3
+    """AdamW's, of the adapter, at its peak."""
+    beta: float = 0.1
+    """Where the smooth-L1's square ends, latent units."""
+    log_every: int = 250
+    """Steps between two measurements on held-out pairs."""
+
+
+@dataclass(frozen=True)
 class LossesConfig:
     """What the student is told."""
 
@@ -185,6 +201,7 @@ class LaddConfig:
     retrieval: RetrievalConfig
     masking: MaskingConfig
     student: StudentConfig
+    alignment: AlignmentConfig
     losses: LossesConfig
     optimiser: OptimiserConfig
     run: RunConfig
@@ -211,6 +228,9 @@ class LaddConfig:
             "[student] lora_rank": (self.student.lora_rank, 1),
             "[student] attention_heads": (self.student.attention_heads, 1),
             "[student] norm_groups": (self.student.norm_groups, 1),
+            "[alignment] steps": (self.alignment.steps, 0),
+            "[alignment] batch": (self.alignment.batch, 1),
+            "[alignment] log_every": (self.alignment.log_every, 1),
             "[losses] adversarial_ramp": (self.losses.adversarial_ramp, 0),
             "[losses] head_width": (self.losses.head_width, 1),
             "[optimiser] steps": (self.optimiser.steps, 1),
@@ -260,6 +280,7 @@ _TABLES = {
     "retrieval": RetrievalConfig,
     "masking": MaskingConfig,
     "student": StudentConfig,
+    "alignment": AlignmentConfig,
     "losses": LossesConfig,
     "optimiser": OptimiserConfig,
     "run": RunConfig,

@@ -11,11 +11,13 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from ragturbo_runtime.features import encode_int8, scale_of
+from training.data.render import draw_batch
 from training.models.split_unet import encode
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
+    from training.data.scene import Scene
     from training.family.text_tower import TextTower
 
 
@@ -66,6 +68,11 @@ def encode_pictures(vae: AutoencoderKL, pixels: Tensor, *, batch: int = 64) -> T
     device = next(vae.parameters()).device
     parts = [vae.encode(some.to(device)).latent_dist.mode().cpu() for some in torch.split(pixels, batch)]
     return torch.cat(parts) * float(vae.config.scaling_factor)
+
+
+def encode_scenes(vae: AutoencoderKL, scenes: list[Scene], resolution: int) -> Tensor:
+    """Draw scenes and encode them: (N, c, h, w) float32 on the CPU, as `encode_pictures`."""
+    return encode_pictures(vae, torch.from_numpy(draw_batch(scenes, resolution)))
 
 
 @torch.no_grad()

@@ -77,7 +77,7 @@ class _Queries:
         self.place = {query: place for place, query in enumerate(unique)}
         self.keys = encode_keys(text, unique)
         # The bundle's keys are float16; so near-ties fall alike here.
-        self._library = library.keys.numpy().astype(np.float16).astype(np.float32)
+        self._library = library.keys.half().float().T.contiguous()  # (E, N)
         self._own, self._masker, self._lent = library.own, masker, frozenset(lent)
         self._showing: dict[str, list[int]] = defaultdict(list)
         for row, caption in enumerate(library.captions):
@@ -97,7 +97,8 @@ class _Queries:
         Returns:
             (Q, count) ids and cosines, best first; -1 where there is none.
         """
-        cosines = self.keys[[self.place[query] for query in queries]].numpy() @ self._library.T
+        # By torch: numpy's threads and torch's would fight for the cores, and 1 ms would become 7.
+        cosines = (self.keys[[self.place[query] for query in queries]] @ self._library).numpy()
         for row, query in zip(cosines, queries, strict=True):
             row[excluded | self._forbidden(query, prompt=queries[0])] = -np.inf
         ids = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
@@ -106,7 +107,7 @@ class _Queries:
 
     def _forbidden(self, query: str, prompt: str) -> NDArray[np.bool_]:
         names = self._masker.found(prompt)
-        forbidden = np.zeros(len(self._library), dtype=bool)
+        forbidden = np.zeros(self._library.shape[1], dtype=bool)
         if not self._lent.intersection(names):
             forbidden[self._own :] = True
             return forbidden

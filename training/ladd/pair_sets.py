@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,17 +9,19 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from training.data.splits import scene
+from ragturbo_runtime.files import hash_file
 from training.data.world import KINDS_IN_A_SCENE
 from training.family.folder import DIFFUSERS_WEIGHTS, family_hashes
 from training.ladd.diffusion import Diffusion
-from training.ladd.pairs import PairRecipe, Pairs, PairShards
+from training.ladd.pairs import PairRecipe, Pairs, PairShards, whole_shards
 from training.ladd.real_pairs import RealPairSampler, RealScenes, known_scenes
+from training.ladd.scene_search import find_scenes
 from training.ladd.synthesize import synthesize_pairs
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
+    from training.data.scene import Scene
     from training.data.world import World
     from training.family.folder import Family
     from training.ladd.config import LaddConfig
@@ -32,7 +33,6 @@ HELD_OUT_SCENES = 1 << 40
 """The held-out captions come from here on; training leaves them out."""
 REAL_SCENES = 1 << 38
 """The scenes of real pairs come from here on, the held-out ones from as far behind `HELD_OUT_SCENES`."""
-SCENES_TRIED = 20  # per caption that is needed
 
 
 def make_pairs(
@@ -46,7 +46,7 @@ def make_pairs(
     """
     size = config.pairs.shard_size
     held_out = _captions(world, HELD_OUT_SCENES, config.pairs.held_out, leave_out=set(), once=True)
-    count = _whole_shards(config.pairs.count, size)
+    count = whole_shards(config.pairs.count, size)
     training = _captions(world, 0, count, leave_out=set(held_out))
     rule = f"{world.digest}, {len(held_out)} held out"
     folder = Path(config.work_dir) / "pairs"
@@ -84,7 +84,7 @@ def make_real_pairs(
             f"{len(world.library_only)} that only the library shows; name fewer concepts as common, or set [real] "
             "scenes to 0"
         )
-    count = _whole_shards(settings.scenes, config.pairs.shard_size)
+    count = whole_shards(settings.scenes, config.pairs.shard_size)
     known = known_scenes(world, REAL_SCENES, count, leave_out=leave_out, way_out="lower [real] scenes")
     others = known_scenes(
         world,
@@ -103,11 +103,6 @@ def make_real_pairs(
         fill("real", shown, settings.scenes * shown.variants, rule=rule, shard_size=size),
         fill("real_held_out", unknown, len(unknown), rule=world.digest, shard_size=len(unknown)),
     )
-
-
-def _whole_shards(count: int, size: int) -> int:
-    """Round up: more pairs may be asked for later, and those that are there stay good."""
-    return -(-count // size) * size
 
 
 def _fill_real(
@@ -148,22 +143,24 @@ def _fill_real(
 
 def _captions(world: World, first: int, count: int, *, leave_out: set[str], once: bool = False) -> list[str]:
     """The captions of the train split from a scene on, but for some; each only once if so asked."""
-    captions: list[str] = []
     seen = set(leave_out)
-    for index in range(first, first + SCENES_TRIED * count):
-        if len(captions) == count:
-            break
-        caption = scene(world, "train", index).caption
-        if caption not in seen:
-            captions.append(caption)
-            if once:
-                seen.add(caption)
-    if len(captions) < count:
-        raise ValueError(
-            f"{SCENES_TRIED * count} scenes gave {len(captions)} of the {count} captions that are needed: the world "
-            "is too small; lower [pairs] held_out or count"
-        )
-    return captions
+
+    def is_new(one: Scene) -> bool:
+        if one.caption in seen:
+            return False
+        if once:
+            seen.add(one.caption)
+        return True
+
+    found = find_scenes(
+        world,
+        first,
+        count,
+        wanted=is_new,
+        what="captions",
+        way_out="the world is too small: lower [pairs] held_out or count",
+    )
+    return [one.caption for one in found]
 
 
 def _fill_drawn(
@@ -217,7 +214,7 @@ def _recipe(
     unet = family.unet.config
     side = int(unet.sample_size)
     return PairRecipe(
-        teacher=_file_hash(family.path / "teacher" / DIFFUSERS_WEIGHTS),
+        teacher=hash_file(family.path / "teacher" / DIFFUSERS_WEIGHTS),
         text_encoder=family_hashes(family.path)["text_encoder"],
         steps=steps,
         guidance_scale=guidance_scale,
@@ -242,8 +239,3 @@ def _filled(
     with tqdm(total=count, desc=f"pairs {folder.name}", unit="pair") as bar:
         shards.fill(count, prompt_of, sample, on_progress=bar.update)
     return shards.load(load)
-
-
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -83,10 +83,13 @@ class Pairs:
         """Draw the noise of some pairs: (len(indices), c, h, w) float32, N(0, 1)."""
         _, channels, height, width = self.latents.shape
         seeds = self.seeds[list(indices)]
-        drawn = noise_of_seeds(seeds.clamp(min=0), (channels, height, width))
+        shape = (channels, height, width)
         if self.found_noise is None:
-            return drawn
-        return torch.where((seeds == NO_SEED).reshape(-1, 1, 1, 1), self.found_noise[list(indices)], drawn)
+            return noise_of_seeds(seeds, shape)
+        noise, drawn = self.found_noise[list(indices)], seeds != NO_SEED  # a copy: the indices are a list
+        if drawn.any():
+            noise[drawn] = noise_of_seeds(seeds[drawn], shape)
+        return noise
 
     def is_real(self, indices: Sequence[int]) -> Tensor:
         """(len(indices),) bool: which pairs are real ones, with a noise that was found."""
@@ -238,7 +241,7 @@ class PairShards:
         """
         size = self.recipe.shard_size
         done = set(self.complete())
-        for index in range(-(-count // size)):
+        for index in range(whole_shards(count, size) // size):
             if index in done:
                 on_progress(size)
                 continue
@@ -250,6 +253,11 @@ class PairShards:
                 parts.append(part)
                 on_progress(len(part))
             self.write(index, join_pairs(parts))
+
+
+def whole_shards(count: int, size: int) -> int:
+    """Round a number of pairs up to whole shards: more may be asked for later, and those that are there stay good."""
+    return -(-count // size) * size
 
 
 def join_pairs(parts: Sequence[Pairs]) -> Pairs:

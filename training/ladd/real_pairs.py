@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from training.data.render import draw_batch
-from training.data.splits import scene, split_of
+from training.data.splits import split_of
 from training.data.substitute import substitute
 from training.ladd.inversion import invert
-from training.ladd.library import encode_pictures
+from training.ladd.library import encode_scenes
 from training.ladd.pairs import NO_SEED, Pairs
+from training.ladd.scene_search import find_scenes
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from training.family.folder import Family
     from training.ladd.diffusion import Diffusion
 
-SCENES_TRIED = 20  # per scene that is needed
 SUBSTITUTIONS_TRIED = 64  # a small pool may have nothing for a scene of one thing
 
 
@@ -94,19 +93,14 @@ def known_scenes(
         ValueError: Too few are left.
     """
     common = set(world.common)
-    found: list[Scene] = []
-    for index in range(first, first + SCENES_TRIED * count):
-        if len(found) == count:
-            break
-        one = scene(world, "train", index)
-        if common.issuperset(one.concepts) and one.caption not in leave_out:
-            found.append(one)
-    if len(found) < count:
-        raise ValueError(
-            f"{SCENES_TRIED * count} scenes gave {len(found)} of the {count} of common things that are needed; "
-            f"{way_out}"
-        )
-    return tuple(found)
+    return find_scenes(
+        world,
+        first,
+        count,
+        wanted=lambda one: common.issuperset(one.concepts) and one.caption not in leave_out,
+        what="scenes of common things",
+        way_out=way_out,
+    )
 
 
 class RealPairSampler:
@@ -151,7 +145,9 @@ class RealPairSampler:
             some = list(numbers[first : first + size])
             places = [number // self.scenes.variants for number in some]
             noise = self._invert(list(dict.fromkeys(places)))
-            latents = self._encode([self.scenes.shown(number) for number in some])
+            latents = encode_scenes(
+                self.family.vae, [self.scenes.shown(number) for number in some], self.family.resolution
+            )
             seeds = torch.full((len(some),), NO_SEED, dtype=torch.int64)
             found = torch.stack([noise[place] for place in places])
             yield Pairs(tuple(prompts[first : first + size]), seeds, latents, found)
@@ -161,10 +157,6 @@ class RealPairSampler:
         device = self.teacher.device
         with torch.no_grad():
             embeds, _ = self.family.text.encode([one.caption for one in originals])
-        latents = self._encode(originals).to(device)
+        latents = encode_scenes(self.family.vae, originals, self.family.resolution).to(device)
         noise = invert(self.teacher, self.diffusion, latents, embeds, steps=self.steps, bf16=self.bf16)
         return dict(zip(places, noise.cpu(), strict=True))
-
-    def _encode(self, scenes: list[Scene]) -> Tensor:
-        pixels = torch.from_numpy(draw_batch(scenes, self.family.resolution))
-        return encode_pictures(self.family.vae, pixels)

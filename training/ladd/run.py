@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from training.atomic import save_atomically
+from training.ladd.alignment import Alignment
 from training.ladd.config import LaddConfig, read_ladd_config
 from training.ladd.gate import Gate
 from training.ladd.journal import METRICS_FILE
@@ -74,6 +75,8 @@ def train(
     parts = assemble(config, family, retrieves=retrieves, device=place)
     if start is not None:
         start_from(start, parts.student, parts.hashes, config.student)
+    if retrieves and config.alignment.steps and start is None and not (folder / STATE_FILE).exists():
+        Alignment(config.alignment, parts, clip_norm=config.optimiser.clip_norm).run()
     trainer = Trainer(config, parts, folder, device=place, retrieves=retrieves)
     if resume:
         trainer.resume()

@@ -13,7 +13,6 @@ from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
 
 from training.data.concepts import concepts
-from training.data.render import draw_batch
 from training.data.splits import scenes
 from training.data.world import World, parse_world
 from training.family.folder import Family, family_hashes, load_family, load_teacher
@@ -21,7 +20,7 @@ from training.ladd.batches import Batcher
 from training.ladd.config import LaddConfig
 from training.ladd.diffusion import Diffusion
 from training.ladd.discriminator import DiscriminatorHeads, tapped_channels
-from training.ladd.library import ReferenceFeatures, TrainingLibrary, encode_keys, encode_pictures
+from training.ladd.library import ReferenceFeatures, TrainingLibrary, encode_keys, encode_scenes
 from training.ladd.masking import Masker
 from training.ladd.neighbours import calibrate, find_neighbours
 from training.ladd.pair_sets import make_pairs, make_real_pairs
@@ -143,9 +142,7 @@ def encode_lent(config: LaddConfig, family: Family, world: World) -> TrainingLib
 
 def _encode_scenes(family: Family, entries: list[Scene], name: str) -> TrainingLibrary:
     parts = [
-        encode_pictures(
-            family.vae, torch.from_numpy(draw_batch(entries[first : first + 256], family.resolution))
-        )
+        encode_scenes(family.vae, entries[first : first + 256], family.resolution)
         for first in tqdm(range(0, len(entries), 256), desc=name, unit="batch")
     ]
     captions = tuple(entry.caption for entry in entries)

@@ -1,0 +1,60 @@
+"""Before LADD the adapter learns in h-space: what its reading says, and that nothing else moves."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from training.ladd.alignment import Alignment, Reading
+from training.ladd.config import AlignmentConfig, LaddConfig
+from training.ladd.setup import Parts, assemble
+from training.models.lora import lora_parameters
+
+SETTINGS = AlignmentConfig(steps=60, batch=6, learning_rate=3e-3, log_every=100)
+
+
+def random_maps(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("factor", [1, 2])
+def test_a_linear_relation_is_read_as_it_is(factor: int) -> None:
+    h = random_maps(64, 12, 4, 4)
+    weight, bias = random_maps(3 * factor**2, 12, 1, 1, seed=1), random_maps(3 * factor**2, seed=2)
+    latents = torch.nn.functional.pixel_shuffle(torch.nn.functional.conv2d(h, weight, bias), factor)
+    torch.testing.assert_close(Reading(h, latents)(h), latents, atol=2e-2, rtol=2e-2)
+
+
+def test_the_adapter_learns_to_correct_the_draft_and_nothing_else_moves(parts: Parts) -> None:
+    assert parts.student.adapter is not None
+    alignment = Alignment(SETTINGS, parts, clip_norm=1.0)
+    others = [*parts.student.unet.parameters()]
+    before = [value.detach().clone() for value in others]
+    start = alignment.measure(parts.training)
+    assert start["right"] == start["wrong"] == start["none"]  # untrained: nothing is added
+    alignment.run()
+    end = alignment.measure(parts.training)
+    assert end["none"] == start["none"]
+    assert end["right"] < 0.9 * start["right"]
+    assert all(torch.equal(value, old) for value, old in zip(others, before, strict=True))
+    assert all(torch.count_nonzero(value) == 0 for value in lora_parameters(parts.student.unet)[1::2])
+
+
+def test_two_runs_end_alike(config: LaddConfig, family_path: Path) -> None:
+    weights = []
+    for _ in range(2):
+        parts = assemble(config, family_path, retrieves=True, device=torch.device("cpu"))
+        Alignment(replace(SETTINGS, steps=3), parts, clip_norm=1.0).run()
+        assert parts.student.adapter is not None
+        weights.append(parts.student.adapter.proj_out.weight.detach().clone())
+    assert torch.equal(*weights)
+    assert torch.count_nonzero(weights[0])
+
+
+def test_without_an_adapter_there_is_nothing_to_align(config: LaddConfig, family_path: Path) -> None:
+    parts = assemble(config, family_path, retrieves=False, device=torch.device("cpu"))
+    with pytest.raises(ValueError, match=r"no adapter to align; leave \[alignment\] steps at 0"):
+        Alignment(SETTINGS, parts, clip_norm=1.0)

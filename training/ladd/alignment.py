@@ -1,0 +1,145 @@
+"""Teaches the adapter where to look, before LADD: cheaply, in h-space alone.
+
+Finding the place in a reference that belongs to a place in the picture takes an attention hundreds of thousands of
+examples, and through the decoder, the teacher and the heads each of them is dear. A linear reading of h tells what the
+one-step student is about to draw there (`training.family.student` trains it to); here the adapter learns to correct
+that draft: smooth-L1 between the reading of h' = h + lambda * g(h, references) and the target's latents. Only the
+adapter is trained, with the same references, masked prompts and weights as in LADD.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as functional
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from training.ladd.config import AlignmentConfig
+from training.ladd.step import check_finite
+from training.models.adapter import fuse
+
+if TYPE_CHECKING:
+    from training.ladd.batches import Batch, Batcher
+    from training.ladd.setup import Parts
+
+logger = logging.getLogger(__name__)
+
+FITTED_PAIRS = 1024
+RIDGE = 1e-3
+"""Relative to the mean square of h."""
+ROWS_MEASURED = 128
+
+
+class Reading(nn.Module):
+    """A linear map from each cell of h to the latents of that cell, fitted and then frozen."""
+
+    def __init__(self, h: Tensor, latents: Tensor) -> None:
+        """Fit it by ridge regression.
+
+        Args:
+            h: (N, C, hh, hw) float32.
+            latents: (N, c, h, w) float32; h and w are multiples of hh and hw.
+        """
+        super().__init__()
+        self.factor = latents.shape[-1] // h.shape[-1]
+        cells = _rows(h)
+        mean, target = cells.mean(dim=0), _rows(self._folded(latents))
+        centre = target.mean(dim=0)
+        gram = (cells - mean).T @ (cells - mean)
+        gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), device=gram.device)
+        weight = torch.linalg.solve(gram, (cells - mean).T @ (target - centre))  # (C, c * f * f)
+        self.register_buffer("weight", weight.T[:, :, None, None].contiguous())
+        self.register_buffer("bias", centre - mean @ weight)
+
+    def forward(self, h: Tensor) -> Tensor:
+        """(B, C, hh, hw) -> the latents (B, c, h, w) that it stands for."""
+        return functional.pixel_shuffle(functional.conv2d(h, self.weight, self.bias), self.factor)
+
+    def _folded(self, latents: Tensor) -> Tensor:
+        return functional.pixel_unshuffle(latents, self.factor)
+
+
+class Alignment:
+    """Trains the adapter of a run's parts on the reading of h.
+
+    Args:
+        settings: Steps, batch, learning rate.
+        parts: The run's; the adapter is trained in place.
+        seed: Batches are drawn from it.
+        clip_norm: Largest norm of a gradient.
+    """
+
+    def __init__(self, settings: AlignmentConfig, parts: Parts, *, clip_norm: float) -> None:
+        if parts.student.adapter is None or parts.features is None:
+            raise ValueError("there is no adapter to align; leave [alignment] steps at 0 without retrieval")
+        self.settings, self.parts, self.clip_norm = settings, parts, clip_norm
+        self.adapter, self.features = parts.student.adapter, parts.features
+        self.device = parts.student.unet.device
+        self.reading = self._fit()
+
+    def run(self) -> None:
+        """Take all steps.
+
+        Raises:
+            NonFiniteLossError: The loss is not finite.
+        """
+        settings = self.settings
+        trained = list(self.adapter.parameters())
+        optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.99), fused=True)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser,
+            settings.learning_rate,
+            total_steps=settings.steps,
+            pct_start=0.05,
+            cycle_momentum=False,
+        )
+        bar = tqdm(range(settings.steps), desc="alignment", unit="step", smoothing=0.05)
+        for step in bar:
+            loss = self._loss(self.parts.training.training(step, settings.batch))
+            value = float(loss.detach())
+            check_finite(step, {"loss/alignment": value})
+            optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            nn.utils.clip_grad_norm_(trained, self.clip_norm)
+            optimiser.step()
+            schedule.step()
+            if step % settings.log_every == 0 or step + 1 == settings.steps:
+                measured = self.measure(self.parts.unknown or self.parts.held_out)
+                line = ", ".join(f"{kind} {value:.4f}" for kind, value in measured.items())
+                bar.write(f"alignment {step + 1}: trained {value:.4f}; held out {line}")
+
+    @torch.no_grad()
+    def measure(self, batcher: Batcher) -> dict[str, float]:
+        """Measure the loss on held-out pairs with right, wrong and no references, some names masked."""
+        rows = list(range(min(ROWS_MEASURED, len(batcher.pairs))))
+        kinds = ("right", "wrong", "none")
+        return {kind: float(self._loss(batcher.held_out(rows, kind, masked=True, seed=0))) for kind in kinds}
+
+    def _loss(self, batch: Batch) -> Tensor:
+        h = self._encode(batch)
+        reference_h = self.features.read(batch.rows, batch.changed)
+        weights = batch.weights.to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.parts.bf16):
+            fused = fuse(h, self.adapter(h, reference_h, weights), weights)
+        drafts = self.reading(fused.float())
+        return functional.smooth_l1_loss(drafts, batch.target.to(self.device), beta=self.settings.beta)
+
+    def _encode(self, batch: Batch) -> Tensor:
+        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.parts.bf16):
+            embeds, _ = self.parts.family.text.encode(list(batch.shown))
+            return self.parts.student.encode(batch.noise.to(self.device), embeds.float()).h.float()
+
+    def _fit(self) -> Reading:
+        """Fit the reading on held-out pairs without references: what h says when the prompt says all."""
+        batcher = self.parts.training
+        count = min(FITTED_PAIRS, len(batcher.pairs))
+        batch = batcher.held_out(list(range(count)), "none", masked=False, seed=0)
+        return Reading(self._encode(batch), batch.target.to(self.device)).to(self.device)
+
+
+def _rows(maps: Tensor) -> Tensor:
+    """(N, C, H, W) -> (N * H * W, C)."""
+    return maps.permute(0, 2, 3, 1).flatten(0, 2)

@@ -75,10 +75,13 @@ def train(
     parts = assemble(config, family, retrieves=retrieves, device=place)
     if start is not None:
         start_from(start, parts.student, parts.hashes, config.student)
-    if retrieves and config.alignment.steps and start is None and not (folder / STATE_FILE).exists():
+    aligns = retrieves and config.alignment.steps > 0 and start is None and not (folder / STATE_FILE).exists()
+    if aligns:
         Alignment(config.alignment, parts, clip_norm=config.optimiser.clip_norm).run()
     trainer = Trainer(config, parts, folder, device=place, retrieves=retrieves)
-    if resume:
+    if aligns:
+        trainer.save()  # a run that is stopped from here on need not align again
+    elif resume:
         trainer.resume()
     _log_shares(parts)
     trainer.run(minutes=minutes)

@@ -18,9 +18,8 @@ class Beside:
     """
 
     def __init__(self) -> None:
-        """Start the first thread at once: an interrupt while Python's pool starts one can leave it waiting for ever."""
+        """Start no thread yet."""
         self._process, self._pool = os.getpid(), _new_pool()
-        self.run(lambda: None).result()
 
     def run(self, work: Callable[[], Result]) -> Future[Result]:
         """Start work in another thread.
@@ -35,7 +34,10 @@ class Beside:
             self._process, self._pool = os.getpid(), _new_pool()
         try:
             return self._pool.submit(work)
-        except RuntimeError:  # the interpreter ends, or the system has no thread left
+        except RuntimeError as exc:  # the interpreter ends, or the system has no thread left
+            if isinstance(exc.__context__, KeyboardInterrupt):
+                # Ctrl-C met the pool between two holds of its lock, which it then could not let go of.
+                raise exc.__context__ from None
             return _done(work)
 
     def close(self) -> None:

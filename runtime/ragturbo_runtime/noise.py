@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+# By name, at the top: asked of `np`, numpy would load this module in the first picture. While a module loads,
+# Ctrl-C can get lost: Python drops it in a lock's callback, Cython's code drops it or raises ImportError instead.
+from numpy.random import Generator, Philox
+
 from ragturbo_runtime.arrays import Latents
 from ragturbo_runtime.errors import InvalidInputError
 
@@ -25,7 +29,7 @@ def noise(seed: int, shape: tuple[int, ...]) -> Latents:
     """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise InvalidInputError(f"seed is {seed!r}, expected an integer of 0 or more", argument="seed")
-    return np.random.Generator(np.random.Philox(int(seed))).standard_normal(shape, dtype=np.float32)
+    return Generator(Philox(int(seed))).standard_normal(shape, dtype=np.float32)
 
 
 def batch_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> Latents:

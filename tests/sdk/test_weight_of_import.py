@@ -66,6 +66,18 @@ def test_drawing_loads_no_torch(nano_bundle: Path, tmp_path: Path) -> None:
     assert (tmp_path / "a.png").exists()
 
 
+def test_a_plain_prompt_loads_no_module(nano_bundle: Path) -> None:
+    """Ctrl-C can get lost while a module loads, and a picture has to heed it. Only other prompts load ftfy."""
+    code = (
+        "import sys, json, ragturbo_sdk\n"
+        "with ragturbo_sdk.Generator(sys.argv[1]) as generator:\n"
+        "    before = set(sys.modules)\n"
+        "    generator.generate('a cat left of two pizzas')\n"
+        "    print(json.dumps(sorted(set(sys.modules) - before)))\n"
+    )
+    assert json.loads(python(code, str(nano_bundle))) == []
+
+
 def test_without_onnxruntime_the_message_names_the_extras(nano_bundle: Path) -> None:
     code = (
         "import sys\nsys.modules['onnxruntime'] = None\n"

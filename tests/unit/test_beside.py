@@ -43,6 +43,20 @@ def test_without_a_thread_the_caller_does_it(monkeypatch: pytest.MonkeyPatch) ->
     assert future.result() == threading.get_ident()
 
 
+def test_an_interrupt_that_meets_the_pool_comes_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As Python's semaphore has it: what it raises while it unlocks again hides the interrupt."""
+
+    def interrupted(thread: threading.Thread) -> None:
+        lock = threading.Lock()
+        with lock:
+            lock.release()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Beside().run(threading.get_ident)
+
+
 def test_the_next_work_finds_the_thread_of_the_last() -> None:
     beside = Beside()
     first = beside.run(threading.get_ident).result(10)

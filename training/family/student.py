@@ -137,7 +137,8 @@ def distil_student(
 
     def embed(rows: Tensor) -> Tensor:
         with torch.no_grad():
-            return text(tokens.input_ids[rows], tokens.eos_index[rows])[0]
+            conditioning: Tensor = text(tokens.input_ids[rows], tokens.eos_index[rows])[0]
+        return conditioning
 
     def loss_of(step: int, generator: torch.Generator) -> Tensor:
         rows = torch.randint(len(pairs), (config.batch,), generator=generator)
@@ -150,7 +151,8 @@ def distil_student(
             read = student.draft(clean, torch.zeros(len(clean), dtype=torch.int64), empty)
         denoised = diffusion.denoised(noisy, output.float())
         drafts = _distance(draft, latents) + _distance(read, clean)
-        return _distance(denoised, latents) + config.draft_weight * drafts
+        loss: Tensor = _distance(denoised, latents) + config.draft_weight * drafts
+        return loss
 
     trained = train(
         student, loss_of, name="student", steps=config.steps, learning_rate=config.learning_rate, decay_share=0.7,
@@ -162,4 +164,5 @@ def distil_student(
 
 
 def _distance(prediction: Tensor, target: Tensor) -> Tensor:
-    return nn.functional.smooth_l1_loss(prediction.float(), target, beta=BETA)
+    distance: Tensor = nn.functional.smooth_l1_loss(prediction.float(), target, beta=BETA)
+    return distance

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import AutoencoderKL
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.family.config import VaeConfig
 from training.family.loop import train
@@ -98,7 +98,7 @@ def _doubled(narrow: Tensor, shape: torch.Size, apart: float, generator: torch.G
 
 
 @torch.inference_mode()
-def _posteriors(vae: nn.Module, scenes: SceneCache) -> tuple[Tensor, Tensor]:
+def _posteriors(vae: AutoencoderKL, scenes: SceneCache) -> tuple[Tensor, Tensor]:
     """The mean and the deviation of the latents of all pictures, encoded once."""
     means, deviations = [], []
     for start in range(0, len(scenes), ENCODED_AT_A_TIME):

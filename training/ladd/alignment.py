@@ -10,13 +10,14 @@ adapter is trained, with the same references, masked prompts and weights as in L
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 import torch
 import torch.nn.functional as functional
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from training.ladd.batches import References
 from training.ladd.config import AlignmentConfig
 from training.ladd.step import check_finite
 from training.models.adapter import fuse
@@ -35,6 +36,9 @@ ROWS_MEASURED = 128
 
 class Reading(nn.Module):
     """A linear map from each cell of h to the latents of that cell, fitted and then frozen."""
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self, h: Tensor, latents: Tensor) -> None:
         """Fit it by ridge regression.
@@ -115,8 +119,10 @@ class Alignment:
     def measure(self, batcher: Batcher) -> dict[str, float]:
         """Measure the loss on held-out pairs with right, wrong and no references, some names masked."""
         rows = list(range(min(ROWS_MEASURED, len(batcher.pairs))))
-        kinds = ("right", "wrong", "none")
-        return {kind: float(self._loss(batcher.held_out(rows, kind, masked=True, seed=0))) for kind in kinds}
+        return {
+            kind: float(self._loss(batcher.held_out(rows, kind, masked=True, seed=0)))
+            for kind in get_args(References)
+        }
 
     def _loss(self, batch: Batch) -> Tensor:
         h = self._encode(batch)

@@ -58,6 +58,7 @@ def test_json_follows_the_protocol(table: str, settings: Settings) -> None:
     assert list(document["paired"]) == [
         "adapter_minus_base",
         "adapter_minus_lora_only",
+        "adapter_minus_no_references",
         "adapter_minus_wrong_references",
     ]
     for row in document["rows"].values():

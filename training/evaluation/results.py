@@ -27,6 +27,7 @@ DRAWN = "drawn_scenes"
 PAIRS = {
     "adapter_minus_base": "base_1",
     "adapter_minus_lora_only": "lora_only_1",
+    "adapter_minus_no_references": NO_REFERENCES,
     "adapter_minus_wrong_references": "adapter_wrong_references_1",
 }
 """Paired differences: name -> the row that is taken from adapter_1."""
@@ -99,9 +100,10 @@ def make_document(
     document: dict[str, Any] = {"protocol": dict(protocol)}
     document["rows"] = {name: scores.as_json() for name, scores in rows.items()}
     document["paired"], document["paired_recall"] = {}, {}
+    everything = {**rows, **controls}
     for name, other in PAIRS.items():
-        if "adapter_1" in rows and other in rows:
-            ours, theirs = rows["adapter_1"], rows[other]
+        if "adapter_1" in rows and other in everything:
+            ours, theirs = rows["adapter_1"], everything[other]
             document["paired"][name] = paired_difference(ours.captions, theirs.captions).as_list()
             document["paired_recall"][name] = _paired_recall(ours, theirs)
     document["controls"] = {name: scores.as_json() for name, scores in controls.items()}

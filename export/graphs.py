@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
 from export.models import Models
@@ -16,7 +18,11 @@ from export.text_wrapper import TextEncoderGraph
 from export.wrappers import AdapterGraph, UNetDecoderGraph, UNetEncoderGraph, VaeDecoderGraph, VaeEncoderGraph
 from ragturbo_runtime.manifest import Dim, TensorSpec
 from ragturbo_runtime.sampler import Schedule
+from training.family.widen import without_twins
 from training.models.split_unet import encode
+
+if TYPE_CHECKING:
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 OPSET = 18
 CONTEXT_LENGTH = 77
@@ -137,12 +143,20 @@ def graph_specs(models: Models) -> list[GraphSpec]:
         ),
         spec(
             "vae_encoder",
-            VaeEncoderGraph(family.vae),
+            VaeEncoderGraph(_narrow_encoder(family.vae)),
             (pixels,),
             (_f32("latent_sample", *latents.shape),),
             VAE_TOLERANCE,
+            VaeEncoderGraph(family.vae),
         ),
     ]
+
+
+def _narrow_encoder(vae: AutoencoderKL) -> AutoencoderKL:
+    """The encoder of an autoencoder that was widened for its decoder's sake need not ship at its width."""
+    narrow: AutoencoderKL = without_twins(vae)
+    narrow.set_attn_processor(AttnProcessor())
+    return narrow
 
 
 class _Examples:

@@ -38,7 +38,7 @@ def test_the_bundled_family_draws_at_least_48_concepts_and_leaves_hundreds_unsee
         ("rare_factor = 0.05", "rare_factor = 2", r"broken\.toml \[world\]: rare_factor is 2\.0; it must be"),
         ("[vae]", "[vea]", r"unknown keys \['vea'\]; allowed are .*'vae'"),
         ("[16, 32, 64, 96]", "16", r"\[vae\] block_out_channels: is 16 \(int\); allowed is a list of int"),
-        ("pairs = 5000", "pairs = 0", r"\[student\]: pairs is 0; it must be 1 or more"),
+        ("pairs = 20000", "pairs = 0", r"\[student\]: pairs is 0; it must be 1 or more"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -14,7 +14,7 @@ from training.family.folder import freeze
 from training.family.random_family import NANO_WORLD, nano_config
 from training.family.scene_cache import SceneCache, cache_scenes
 from training.family.vae import reconstruction_psnr
-from training.family.widen import train_decoder, widen
+from training.family.widen import train_decoder, widen, without_twins
 
 
 @pytest.fixture
@@ -41,6 +41,28 @@ def test_twice_the_channels_and_the_same_pictures(
         )
     assert list(wide.config.block_out_channels) == [2 * count for count in vae.config.block_out_channels]
     assert wide.config.scaling_factor == vae.config.scaling_factor
+
+
+def test_an_encoder_of_twins_is_halved_again(vae: AutoencoderKL, scenes: SceneCache) -> None:
+    wide = widen(vae)
+    narrow = without_twins(wide)
+    assert tuple(narrow.config.block_out_channels) == tuple(vae.config.block_out_channels)
+    assert torch.equal(narrow.encoder.conv_in.weight, vae.encoder.conv_in.weight)
+    pixels = torch.from_numpy(scenes.batch(np.arange(8)))
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            narrow.encode(pixels).latent_dist.mode(),
+            wide.encode(pixels).latent_dist.mode(),
+            atol=1e-4,
+            rtol=1e-4,
+        )
+
+
+def test_an_encoder_without_twins_stays(vae: AutoencoderKL) -> None:
+    assert without_twins(vae) is vae
+    other = widen(vae)
+    other.encoder.conv_in.weight.data[0] += 0.01
+    assert without_twins(other) is other
 
 
 def test_twins_are_told_apart(vae: AutoencoderKL) -> None:

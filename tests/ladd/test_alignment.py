@@ -54,6 +54,12 @@ def test_two_runs_end_alike(config: LaddConfig, family_path: Path) -> None:
     assert torch.count_nonzero(weights[0])
 
 
+def test_a_single_step_is_a_run(parts: Parts) -> None:
+    assert parts.student.adapter is not None
+    Alignment(replace(SETTINGS, steps=1), parts, clip_norm=1.0).run()
+    assert torch.count_nonzero(parts.student.adapter.proj_out.weight)
+
+
 def test_without_an_adapter_there_is_nothing_to_align(config: LaddConfig, family_path: Path) -> None:
     parts = assemble(config, family_path, retrieves=False, device=torch.device("cpu"))
     with pytest.raises(ValueError, match=r"no adapter to align; leave \[alignment\] steps at 0"):

@@ -37,6 +37,8 @@ def test_the_committed_config_is_valid() -> None:
         ),
         ({**PLAIN, "retrieval": {"references": 20}}, r"candidates is 12; it must be 20 or more"),
         ({**PLAIN, "pairs": {"count": 8}}, r"\[pairs\] count is 8; it must be 32 or more"),
+        ({**PLAIN, "pairs": {"count": 40}, "alignment": {"steps": 9}}, r"count is 40; it must be 64 or more"),
+        ({**PLAIN, "alignment": {"log_every": 0}}, r"\[alignment\] log_every is 0; it must be 1 or more"),
         ({**PLAIN, "retrieval": {"reference_pool": 0}}, r"reference_pool is 0; it must be 1 or more"),
         (
             {**PLAIN, "retrieval": {"reference_timestep": 1000}},

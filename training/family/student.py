@@ -30,7 +30,7 @@ from training.ladd.diffusion import Diffusion
 from training.ladd.pairs import PairRecipe, Pairs, PairShards, whole_shards
 from training.ladd.synthesize import noise_of_seeds, synthesize_pairs
 from training.models.split_unet import decode, encode
-from training.precision import autocast
+from training.precision import autocast, bf16_is_faster
 
 SHARD = 500
 FIRST_SCENE = 1_000_000  # captions that the teacher was not trained on
@@ -93,6 +93,7 @@ def make_pairs(
     sample = partial(
         synthesize_pairs, teacher, text, SCHEDULER, steps=student.teacher_steps,
         guidance_scale=student.guidance_scale, latent_shape=shape, batch=PAIR_BATCH,
+        bf16=bf16_is_faster(),
     )  # fmt: skip
     whole = whole_shards(student.pairs, SHARD)
     with tqdm(total=whole, desc="pairs", unit="pair") as bar:

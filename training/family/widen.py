@@ -51,6 +51,33 @@ def widen(vae: AutoencoderKL, *, apart: float = TWINS_DIFFER, seed: int = 0) -> 
     return wide.eval()
 
 
+def without_twins(vae: AutoencoderKL) -> AutoencoderKL:
+    """Undo `widen` for an encoder: half the channels, the same latents, a quarter of the weights.
+
+    Args:
+        vae: Any autoencoder.
+
+    Returns:
+        A new one whose encoder does the same and whose decoder has fresh weights; where the encoder was not widened,
+        `vae` itself.
+    """
+    channels = tuple(vae.config.block_out_channels)
+    settings = {key: value for key, value in vae.config.items() if not key.startswith("_")}
+    if any(count % 2 or (count // 2) % settings["norm_num_groups"] for count in channels):
+        return vae
+    narrow = AutoencoderKL(**settings | {"block_out_channels": tuple(count // 2 for count in channels)})
+    wide = vae.state_dict()
+    state = {name: value for name, value in narrow.state_dict().items() if _is_encoders(name)}
+    for name, value in state.items():
+        state[name] = _halved(wide[name], value.shape)
+        if not torch.equal(_doubled(state[name], wide[name].shape, 0.0, torch.Generator()), wide[name]):
+            return vae
+        if ".to_q." in name:
+            state[name] = state[name] * 2**0.5
+    narrow.load_state_dict(state, strict=False)
+    return narrow.eval().requires_grad_(False).to(vae.device)
+
+
 def train_decoder(config: VaeConfig, vae: AutoencoderKL, scenes: SceneCache, work: Path) -> AutoencoderKL:
     """Train the decoder alone, on the latents that the encoder gives.
 
@@ -95,6 +122,18 @@ def _doubled(narrow: Tensor, shape: torch.Size, apart: float, generator: torch.G
     if shape[0] == 2 * wide.shape[0]:
         wide = wide.repeat_interleave(2, dim=0)
     return wide
+
+
+def _halved(wide: Tensor, shape: torch.Size) -> Tensor:
+    """The first of each pair of outputs, the sum of each pair of inputs."""
+    narrow = wide[::2] if wide.shape[0] == 2 * shape[0] else wide
+    if narrow.ndim > 1 and narrow.shape[1] == 2 * shape[1]:
+        narrow = narrow[:, ::2] + narrow[:, 1::2]
+    return narrow
+
+
+def _is_encoders(name: str) -> bool:
+    return name.startswith(("encoder.", "quant_conv."))
 
 
 @torch.inference_mode()

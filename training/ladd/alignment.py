@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, get_args
 
 import torch
 import torch.nn.functional as functional
+from diffusers.optimization import get_cosine_schedule_with_warmup
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -72,7 +73,6 @@ class Alignment:
     Args:
         settings: Steps, batch, learning rate.
         parts: The run's; the adapter is trained in place.
-        seed: Batches are drawn from it.
         clip_norm: Largest norm of a gradient.
     """
 
@@ -93,13 +93,7 @@ class Alignment:
         settings = self.settings
         trained = list(self.adapter.parameters())
         optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.99), fused=True)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser,
-            settings.learning_rate,
-            total_steps=settings.steps,
-            pct_start=0.05,
-            cycle_momentum=False,
-        )
+        schedule = get_cosine_schedule_with_warmup(optimiser, settings.steps // 20, settings.steps)
         bar = tqdm(range(settings.steps), desc="alignment", unit="step", smoothing=0.05)
         for step in bar:
             loss = self._loss(self.parts.training.training(step, settings.batch))
@@ -117,7 +111,7 @@ class Alignment:
 
     @torch.no_grad()
     def measure(self, batcher: Batcher) -> dict[str, float]:
-        """Measure the loss on held-out pairs with right, wrong and no references, some names masked."""
+        """Measure the loss on held-out pairs with right, wrong and no references, names masked."""
         rows = list(range(min(ROWS_MEASURED, len(batcher.pairs))))
         return {
             kind: float(self._loss(batcher.held_out(rows, kind, masked=True, seed=0)))

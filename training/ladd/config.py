@@ -212,7 +212,7 @@ class LaddConfig:
         _check_timesteps(self)
         at_least: dict[str, tuple[float, float]] = {
             "seed": (self.seed, 0),
-            "[pairs] count": (self.pairs.count, self.optimiser.batch),
+            "[pairs] count": (self.pairs.count, self._largest_batch()),
             "[pairs] held_out": (self.pairs.held_out, 2),
             "[pairs] steps": (self.pairs.steps, 1),
             "[pairs] batch": (self.pairs.batch, 1),
@@ -242,6 +242,9 @@ class LaddConfig:
         for name, (value, least) in at_least.items():
             if value < least:
                 raise ValueError(f"{name} is {value}; it must be {least} or more")
+
+    def _largest_batch(self) -> int:
+        return max(self.optimiser.batch, self.alignment.batch if self.alignment.steps else 0)
 
 
 def _check_shares(config: LaddConfig) -> None:

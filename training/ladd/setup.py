@@ -27,7 +27,7 @@ from training.ladd.pair_sets import make_pairs, make_real_pairs
 from training.ladd.pairs import Pairs, join_pairs
 from training.ladd.step import Judge
 from training.ladd.student import Student
-from training.precision import autocast
+from training.precision import bf16_is_faster
 
 if TYPE_CHECKING:
     from ragturbo_runtime.retriever import Calibration
@@ -114,8 +114,7 @@ def resolve_bf16(setting: Literal["auto", "on", "off"], device: torch.device) ->
     """Decide whether the networks run under bfloat16 autocast: as set, or where it is faster."""
     if setting != "auto":
         return setting == "on"
-    with autocast(device):
-        return torch.is_autocast_enabled(device.type)
+    return bf16_is_faster(device)
 
 
 def world_of(family: Family) -> World:

@@ -23,8 +23,7 @@ _TREE_FROM = 100_000
 _SCANN_CONFIG = "scann_config.pb"
 _SMALL_PRODUCT = 1 << 18
 """Products of so many multiplications or fewer stay in the calling thread (OpenBLAS, interface/gemm.c). Its threads
-spin on for milliseconds after a larger one, on the cores that the graphs then wait for: a whole picture took a quarter
-longer."""
+spin on for milliseconds after a larger one, on the cores that the graphs then wait for (docs/pitfalls.md)."""
 
 
 class NearestNeighbors(Protocol):

@@ -9,7 +9,6 @@ adapter is trained, with the same references, masked prompts and weights as in L
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, get_args
 
 import torch
@@ -26,8 +25,6 @@ from training.models.adapter import fuse
 if TYPE_CHECKING:
     from training.ladd.batches import Batch, Batcher
     from training.ladd.setup import Parts
-
-logger = logging.getLogger(__name__)
 
 FITTED_PAIRS = 1024
 RIDGE = 1e-3
@@ -51,7 +48,7 @@ class Reading(nn.Module):
         super().__init__()
         self.factor = latents.shape[-1] // h.shape[-1]
         cells = _rows(h)
-        mean, target = cells.mean(dim=0), _rows(self._folded(latents))
+        mean, target = cells.mean(dim=0), _rows(functional.pixel_unshuffle(latents, self.factor))
         centre = target.mean(dim=0)
         gram = (cells - mean).T @ (cells - mean)
         gram += RIDGE * gram.diagonal().mean() * torch.eye(len(gram), device=gram.device)
@@ -62,9 +59,6 @@ class Reading(nn.Module):
     def forward(self, h: Tensor) -> Tensor:
         """(B, C, hh, hw) -> the latents (B, c, h, w) that it stands for."""
         return functional.pixel_shuffle(functional.conv2d(h, self.weight, self.bias), self.factor)
-
-    def _folded(self, latents: Tensor) -> Tensor:
-        return functional.pixel_unshuffle(latents, self.factor)
 
 
 class Alignment:

@@ -56,7 +56,8 @@ def test_a_world_that_no_scene_of_three_kinds_can_be_drawn_from_is_refused(names
 def test_three_names_are_enough_for_every_split() -> None:
     world = World(common=("cat", "dog"), rare=("owl",), library_only=(), rare_factor=1.0)
     for split in SPLITS:
-        assert max(len(shown.concepts) for shown in scenes(world, split, 250)) == 3
+        kinds = 2 if split == "library" else 3  # the library shows most things alone
+        assert max(len(shown.concepts) for shown in scenes(world, split, 250)) == kinds
 
 
 def test_a_world_reads_back_as_itself() -> None:

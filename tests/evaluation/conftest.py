@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -62,8 +63,11 @@ def family(family_path: Path) -> Family:
 
 
 def write_family(path: Path) -> Path:
-    """A nano family with adapter.safetensors and lora_only.safetensors, random, strong enough to see."""
+    """A nano family with all that the results draw with and measure by, random, strong enough to see."""
     random_family(path)
+    for baseline in ("lcm", "rdm"):
+        shutil.copytree(path / "teacher", path / baseline)
+    shutil.copytree(path / "text_encoder", path / "metric_clip")
     for seed, name in enumerate(("adapter", "lora_only")):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

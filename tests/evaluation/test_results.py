@@ -17,9 +17,11 @@ from ragturbo_runtime.requests import DrawRequest
 from training.data.splits import scenes
 from training.evaluation.__main__ import main
 from training.evaluation.judge import Judge
-from training.evaluation.results import DRAWN, Benchmark, make_document, measure
-from training.evaluation.rows import NO_REFERENCES, ROWS, Artists, draw_row
-from training.evaluation.run import Settings, evaluate
+from training.evaluation.artists import Artists
+from training.evaluation.page import DRAWN
+from training.evaluation.results import PAIRS, Benchmark, best_of, make_document, measure
+from training.evaluation.rows import CANDIDATES, CONTROLS, NO_REFERENCES, ROWS, WEIGHTS, draw_row, find_row
+from training.evaluation.run import SHOWN, Settings, evaluate
 from training.family.folder import family_hashes
 from training.family.random_family import NANO_WORLD
 from training.models.checkpoint import CheckpointError
@@ -35,6 +37,7 @@ def settings(family_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Set
         family=family_path,
         bundle=None,
         judge=folder / "judge.safetensors",
+        metric_clip=family_path / "metric_clip",
         out=folder / "docs",
         cache=folder / "cache",
         count=COUNT,
@@ -50,24 +53,26 @@ def test_json_follows_the_protocol(table: str, settings: Settings) -> None:
     document = json.loads((settings.out / "results.json").read_text())
     assert list(document["rows"]) == [
         "teacher_50",
+        "lcm_4",
+        "rdm_50",
         "base_1",
+        "slerp_fixed_1",
+        "slerp_best_1",
+        "best_of_seeds_1",
         "lora_only_1",
         "adapter_1",
         "adapter_wrong_references_1",
     ]
-    assert list(document["paired"]) == [
-        "adapter_minus_base",
-        "adapter_minus_lora_only",
-        "adapter_minus_no_references",
-        "adapter_minus_wrong_references",
-    ]
+    assert list(document["paired"]) == list(document["paired_clip"]) == list(PAIRS)
     for row in document["rows"].values():
-        assert list(row) == ["tifa", "by_element_type", "recall"]
+        assert list(row)[:5] == ["tifa", "by_element_type", "by_frequency", "recall", "clip"]
         assert set(row["recall"]) <= {"common", "rare", "library_only"}
+        assert row["fid"] >= 0
         intervals = [row["tifa"], *row["by_element_type"].values(), *row["recall"].values()]
         assert all(0 <= low <= mean <= high <= 1 for mean, low, high in intervals)
     assert all(low <= mean <= high for mean, low, high in document["paired"].values())
-    assert set(document["controls"]) == {NO_REFERENCES, DRAWN}
+    assert set(document["controls"]) == {*CONTROLS, DRAWN}
+    assert all(document["rows"][name]["ms"] > 0 for name in ROWS)
     assert document["protocol"]["captions"] == COUNT
     assert document["protocol"]["vqa"]["sha256"] == hash_file(settings.judge)
 
@@ -88,13 +93,13 @@ def test_page_shows_the_table_the_command_and_the_pictures(table: str, settings:
     for sheet in sheets:
         assert f"](results/{sheet.name})" in page
         with Image.open(sheet) as picture:
-            assert picture.width == (len(ROWS) + 2) * 64  # seven columns of 32 pixels, doubled
+            assert picture.width == (len(SHOWN) + 1) * 64  # seven columns of 32 pixels, doubled
 
 
 def test_a_second_run_draws_nothing_and_writes_the_same(table: str, settings: Settings) -> None:
     kept = {path: path.stat().st_mtime_ns for path in settings.cache.rglob("*.npy")}
     written = {path: path.read_bytes() for path in settings.out.rglob("*.*")}
-    assert len(kept) == len(ROWS) + 1
+    assert len(kept) == len(ROWS) + len(CONTROLS) + sum(map(len, CANDIDATES.values()))
     assert evaluate(settings) == table
     assert {path: path.stat().st_mtime_ns for path in settings.cache.rglob("*.npy")} == kept
     assert {path: path.read_bytes() for path in settings.out.rglob("*.*")} == written
@@ -109,12 +114,12 @@ def test_answers_are_kept_in_tifas_form(table: str, settings: Settings) -> None:
 
 def test_a_stopped_row_goes_on(family_path: Path, tmp_path: Path) -> None:
     artists = Artists(family_path, tuple(scene.caption for scene in scenes(NANO_WORLD, "benchmark", 5)))
-    whole = draw_row(artists, "base_1", tmp_path, batch=2)
+    whole = draw_row(artists, find_row("base_1"), tmp_path, batch=2)
     files = sorted(tmp_path.rglob("*.npy"))
     assert len(files) == 3
     files[1].unlink()
     before = files[0].stat().st_mtime_ns
-    assert np.array_equal(draw_row(artists, "base_1", tmp_path, batch=2), whole)
+    assert np.array_equal(draw_row(artists, find_row("base_1"), tmp_path, batch=2), whole)
     assert files[1].exists()
     assert files[0].stat().st_mtime_ns == before
 
@@ -123,8 +128,8 @@ def test_pictures_of_another_adapter_are_never_taken(family_path: Path, tmp_path
     other = Path(shutil.copytree(family_path, tmp_path / "family"))
     shutil.copy(family_path / "lora_only.safetensors", other / "adapter.safetensors")
     first, second = Artists(family_path, ("a cat",)), Artists(other, ("a cat",))
-    assert first.depends_on("adapter_1") != second.depends_on("adapter_1")
-    assert first.depends_on("base_1") == second.depends_on("base_1")
+    assert find_row("adapter_1").depends_on(first) != find_row("adapter_1").depends_on(second)
+    assert find_row("base_1").depends_on(first) == find_row("base_1").depends_on(second)
 
 
 def test_adapter_row_is_what_the_bundle_draws(
@@ -139,14 +144,14 @@ def test_adapter_row_is_what_the_bundle_draws(
     request = DrawRequest(artists.prompts, tuple(artists.seeds([0, 1])), references=3)
     with Pipeline.load(Bundle.load(nano_bundle_copy), device="cpu") as pipeline:
         expected = pipeline.draw(request).images
-    assert np.array_equal(draw_row(artists, "adapter_1", tmp_path), expected)
-    assert not np.array_equal(draw_row(artists, NO_REFERENCES, tmp_path), expected)
+    assert np.array_equal(draw_row(artists, find_row("adapter_1"), tmp_path), expected)
+    assert not np.array_equal(draw_row(artists, find_row(NO_REFERENCES), tmp_path), expected)
 
 
 def test_bundle_of_another_family_is_refused(family_path: Path, nano_bundle: Path, tmp_path: Path) -> None:
     artists = Artists(family_path, ("a cat",), nano_bundle)
     with pytest.raises(ValueError, match=r"exported from another unet .* --bundle none"):
-        draw_row(artists, "adapter_1", tmp_path)
+        draw_row(artists, find_row("adapter_1"), tmp_path)
 
 
 def test_a_bundle_from_before_configs_were_hashed_is_taken(family_path: Path, nano_bundle_copy: Path) -> None:
@@ -157,24 +162,54 @@ def test_a_bundle_from_before_configs_were_hashed_is_taken(family_path: Path, na
     for configs in ({}, {"configs": hashes.pop("configs")}):
         manifest["family"]["hashes"] = hashes | configs
         (nano_bundle_copy / "manifest.json").write_text(json.dumps(manifest))
-        with artists.draw("adapter_1") as draw:
+        with find_row("adapter_1").draw(artists) as draw:
             assert len(draw([0])) == 1
     manifest["family"]["hashes"] = hashes | {"configs": "0" * 64}
     (nano_bundle_copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="exported from another configs"), artists.draw("adapter_1"):
+    with pytest.raises(ValueError, match="exported from another configs"), find_row("adapter_1").draw(artists):
         pass
 
 
 def test_unknown_row_is_named(family_path: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"row 'adapter_2' is unknown; there are teacher_50, base_1"):
-        draw_row(Artists(family_path, ("a cat",)), "adapter_2", tmp_path)
+    with pytest.raises(ValueError, match=r"row 'adapter_2' is unknown; there are teacher_50, lcm_4"):
+        draw_row(Artists(family_path, ("a cat",)), find_row("adapter_2"), tmp_path)
 
 
 def test_missing_control_is_named(family_path: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(family_path, tmp_path / "family"))
     (other / "lora_only.safetensors").unlink()
     with pytest.raises((CheckpointError, FileNotFoundError), match=r"lora_only\.safetensors"):
-        draw_row(Artists(other, ("a cat",)), "lora_only_1", tmp_path / "cache")
+        draw_row(Artists(other, ("a cat",)), find_row("lora_only_1"), tmp_path / "cache")
+
+
+def test_the_best_candidate_is_taken_caption_by_caption(table: str, settings: Settings) -> None:
+    document = json.loads((settings.out / "results.json").read_text())
+    artists = Artists(settings.family, tuple(one.caption for one in scenes(NANO_WORLD, "benchmark", COUNT)))
+    benchmark = Benchmark.of(scenes(NANO_WORLD, "benchmark", COUNT), NANO_WORLD.names, family="nano")
+    judge = Judge.load(settings.judge)
+    for name, rows in CANDIDATES.items():
+        candidates = [draw_row(artists, row, settings.cache) for row in rows]
+        scores = [measure(judge, benchmark, some)[0] for some in candidates]
+        chosen, _ = measure(judge, benchmark, best_of(candidates, scores))
+        assert (chosen.captions == np.max([one.captions for one in scores], axis=0)).all()
+        assert document["rows"][name]["tifa"][0] == pytest.approx(chosen.captions.mean(), abs=1e-4)
+        assert any((candidates[0] != other).any() for other in candidates[1:])
+
+
+def test_many_step_models_are_not_drawn_anew_for_another_student(family_path: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(family_path, tmp_path / "family"))
+    shutil.copy(family_path / "teacher" / WEIGHTS, other / "unet" / WEIGHTS)
+    first, second = Artists(family_path, ("a cat",)), Artists(other, ("a cat",))
+    for row in ROWS.values():
+        same = row.depends_on(first) == row.depends_on(second)
+        assert same == (row.name in ("teacher_50", "lcm_4", "rdm_50"))
+
+
+def test_a_missing_baseline_says_how_to_make_it(family_path: Path, tmp_path: Path) -> None:
+    other = Path(shutil.copytree(family_path, tmp_path / "family"))
+    shutil.rmtree(other / "lcm")
+    with pytest.raises(FileNotFoundError, match=r"lcm.* is missing, .* python -m training\.baselines"):
+        draw_row(Artists(other, ("a cat",)), find_row("lcm_4"), tmp_path / "cache")
 
 
 def test_one_picture_per_caption() -> None:
@@ -189,6 +224,7 @@ def test_document_without_the_adapter_has_no_pairs() -> None:
         "protocol": {},
         "rows": {},
         "paired": {},
+        "paired_clip": {},
         "paired_recall": {},
         "controls": {},
     }

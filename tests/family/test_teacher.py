@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from training.data.splits import scene, scenes
-from training.family import student
+from training.family import student_pairs
 from training.family.folder import load_family, load_teacher
 from training.family.latents import LatentCache, cache_latents, concept_map
 from training.family.random_family import NANO_WORLD, nano_config
@@ -77,19 +77,20 @@ def test_a_few_steps_lower_the_loss(nano_family: Path) -> None:
 def test_pairs_are_made_once_and_as_many_as_are_asked_for(
     nano_family: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: int, shards: int
 ) -> None:
-    monkeypatch.setattr(student, "SHARD", 4)
+    monkeypatch.setattr(student_pairs, "SHARD", 4)
     config = nano_config()
     config = replace(
         config, student=replace(config.student, pairs=wanted, teacher_steps=1, guidance_scale=1.0)
     )
     family, teacher = load_family(nano_family), load_teacher(nano_family)
-    hashes = {"teacher": "t", "text_encoder": "x"}
-    pairs = student.make_pairs(config, teacher, family.text, hashes, tmp_path)
+    hashes = {"teacher": "t", "text_encoder": "x", "vae": "v"}
+    maker = student_pairs.PairMaker(config, teacher, family.text, family.vae, hashes, tmp_path)
+    pairs = maker.make_drawn()
     stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "pairs").glob("*.tar")}
-    again = student.make_pairs(config, teacher, family.text, hashes, tmp_path)
+    again = maker.make_drawn()
     assert len(pairs) == wanted
     assert pairs.seeds.tolist() == list(range(wanted))
-    first = student.FIRST_SCENE
+    first = student_pairs.FIRST_SCENE
     assert list(pairs.prompts) == [one.caption for one in scenes(config.world, "train", wanted, first)]
     assert torch.equal(pairs.latents, again.latents)
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "pairs").glob("*.tar")} == stamps

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from training.data.concepts import concepts
-from training.ladd.masking import Masker, made_up_word
+from training.data.words import made_up_word
+from training.ladd.masking import Masker
 
 MASKER = Masker(
     {"owl": "owls", "bear": "bears", "teddy bear": "teddy bears", "mouse": "mice", "sheep": "sheep"}

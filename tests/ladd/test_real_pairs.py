@@ -204,8 +204,9 @@ def test_every_pair_of_a_scene_meets_its_own_noise_in_whatever_batches(
     sets = []
     for batch, numbers in ((1, range(6)), (3, range(6)), (2, range(1, 6))):
         sampler = RealPairSampler(
-            parts.judge.teacher, family, parts.student.diffusion, shown, steps=1, batch=batch, bf16=False
-        )
+            parts.judge.teacher, family.text, family.vae, family.resolution, parts.student.diffusion, shown,
+            steps=1, batch=batch, bf16=False,
+        )  # fmt: skip
         sets.append(join_pairs(list(sampler([shown.shown(i).caption for i in numbers], list(numbers)))))
     assert sets[0].prompts == sets[1].prompts == (shown.shown(0).caption, *sets[2].prompts)
     noise = sets[0].found_noise

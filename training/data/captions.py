@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.data.concepts import concepts
+from training.data.inventions import concept_of
 from training.data.scene import PLACES, Composition, Group, Relation
 
 COUNT_WORDS = {2: "two", 3: "three"}
@@ -41,7 +41,7 @@ def caption(random: np.random.Generator, composition: Composition) -> str:
 
 def describe(group: Group) -> str:
     """Say what a group is, for example ``"three big owls"`` or ``"an apple"``."""
-    concept = concepts()[group.concept]
+    concept = concept_of(group.concept)
     size = "" if group.size == "medium" else f"{group.size} "
     if group.count > 1:
         return f"{COUNT_WORDS[group.count]} {size}{concept.plural}"

@@ -17,16 +17,20 @@ ARRANGEMENTS: tuple[tuple[tuple[int, ...], float], ...] = (
     ((1, 1, 1), 0.06),
 )
 """Counts per group, with the chance of each."""
+LIBRARY_ARRANGEMENTS: tuple[tuple[tuple[int, ...], float], ...] = (((1,), 0.7), ((1, 1), 0.2), ((1, 2), 0.1))
+"""The library's: who makes one to show what things are called photographs most of them alone."""
 PLACE_SHARE = 0.3
 RELATION_SHARE = 0.6  # of the scenes with two groups
 
 _BACKGROUND_NAMES = tuple(BACKGROUNDS)
 _PLACE_NAMES = tuple(PLACES)
-_ARRANGEMENT_CHANCES = np.cumsum([chance for _, chance in ARRANGEMENTS])
 
 
 def compose(
-    random: np.random.Generator, names: tuple[str, ...], cumulative: NDArray[np.float64]
+    random: np.random.Generator,
+    names: tuple[str, ...],
+    cumulative: NDArray[np.float64],
+    arrangements: tuple[tuple[tuple[int, ...], float], ...] = ARRANGEMENTS,
 ) -> Composition:
     """Draw a composition.
 
@@ -35,11 +39,12 @@ def compose(
         names: The concepts to choose from. At least three must have a chance (`World` sees to it): this draws until it
             has found as many different ones as it needs.
         cumulative: (len(names),) float64, cumulative chance of each, ends at 1.
+        arrangements: Counts per group, with the chance of each.
 
     Returns:
         One to three groups of three things in all at most, a background or a place, and perhaps a relation.
     """
-    counts = ARRANGEMENTS[_pick(random, _ARRANGEMENT_CHANCES)][0]
+    counts = arrangements[_pick(random, np.cumsum([chance for _, chance in arrangements]))][0]
     chosen = _choose_names(random, names, cumulative, len(counts))
     sizes = [_choose_size(random, sum(counts)) for _ in counts]
     groups = tuple(Group(name, count, size) for name, count, size in zip(chosen, counts, sizes, strict=True))

@@ -6,7 +6,7 @@ and no font is needed to train or to test. `python -m training.data.glyphs --fon
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,30 +14,38 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.data.concepts import concepts
+from training.data.inventions import Tile, is_invented, paint, parse_invention
 
 ATLAS = Path(__file__).with_name("glyphs.webp")
 TILE = 128  # pixels; Noto's bitmaps are 136x128
 COLUMNS = 24
+KEPT = 8192  # pictures in memory, of up to 260 kB: a family's concepts in all their sizes are some 2,500
 
 
-@cache
+@lru_cache(maxsize=KEPT)
 def glyph(name: str, size: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """One concept's picture at one size.
 
     Args:
-        name: A concept's name.
+        name: A concept's name, or an invention's key.
         size: Side in pixels, 1 to 128.
 
     Returns:
         Premultiplied colour (size, size, 3) float32 in [0, 255], and what of the ground shines through,
         (size, size, 1) float32 in [0, 1].
     """
+    scaled = _resize(_tile(name), size)
+    return scaled[..., :3], 1.0 - scaled[..., 3:] / 255.0
+
+
+def _tile(name: str) -> Tile:
+    if is_invented(name):
+        return paint(parse_invention(name), _tile)
     row, column = divmod(list(concepts()).index(name), COLUMNS)
     box = (column * TILE, row * TILE, (column + 1) * TILE, (row + 1) * TILE)
     tile = np.asarray(_atlas().crop(box), dtype=np.float32)
     tile[..., :3] *= tile[..., 3:] / 255.0
-    scaled = _resize(tile, size)
-    return scaled[..., :3], 1.0 - scaled[..., 3:] / 255.0
+    return tile
 
 
 def draw_atlas(font_file: Path) -> Image.Image:

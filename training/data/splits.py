@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.captions import caption
-from training.data.compose import compose
+from training.data.compose import ARRANGEMENTS, LIBRARY_ARRANGEMENTS, compose
 from training.data.layout import lay_out
 from training.data.scene import Composition, Scene
 from training.data.world import SPLITS, Split, World
@@ -73,8 +73,9 @@ def split_of(composition: Composition) -> Split:
 
 def _compose_within(random: np.random.Generator, world: World, split: Split) -> Composition:
     cumulative = _cumulative(world, split)
+    arrangements = LIBRARY_ARRANGEMENTS if split == "library" else ARRANGEMENTS
     while True:
-        composition = compose(random, world.names, cumulative)
+        composition = compose(random, world.names, cumulative, arrangements)
         if split_of(composition) == split:
             return composition
 

@@ -29,7 +29,7 @@ ELEMENT_TYPES = (
     "color", "material", "spatial", "location", "shape", "other",
 )  # fmt: skip
 """TIFA's twelve; the emoji world has no activity, material, shape or other."""
-BENCHMARK_SCENES = 600
+BENCHMARK_SCENES = 1000
 """Captions of the emoji benchmark."""
 TEXT_INPUTS, QUESTION_ANSWERS = "text_inputs.json", "question_answers.json"
 KINDS: dict[Category, str] = {"animal/human": "animal", "food": "food", "object": "object"}

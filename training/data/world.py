@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from training.config import parse_table
 from training.data.concepts import concepts
+from training.data.inventions import is_invented
 
 Split = Literal["train", "library", "benchmark", "validation"]
 Frequency = Literal["common", "rare", "library_only"]
@@ -42,7 +43,7 @@ class World:
     def __post_init__(self) -> None:
         """Refuse names and numbers that no scene can be drawn with."""
         names = self.names
-        unknown = sorted(set(names) - set(concepts()))
+        unknown = sorted(name for name in set(names) - set(concepts()) if not is_invented(name))
         if unknown:
             raise ValueError(f"unknown concepts {unknown}: training/data/concepts.tsv lists those there are")
         if len(set(names)) != len(names):

@@ -13,6 +13,9 @@ from pathlib import Path
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure a trained family on its benchmark; returns the exit status."""
+    from ragturbo_runtime.errors import RagTurboError
+    from training.data.tifa import BENCHMARK_SCENES
+
     parser = argparse.ArgumentParser(prog="python -m training.evaluation", description=main.__doc__)
     parser.add_argument(
         "--family", type=Path, default=Path("training/weights/emoji"), help="the trained family's folder"
@@ -24,19 +27,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--judge", type=Path, help="the judge; default: judge.safetensors in the family's folder"
     )
     parser.add_argument(
+        "--metric-clip", type=Path, help="the CLIP that measures; default: metric_clip in the family's folder"
+    )
+    parser.add_argument(
         "--out", type=Path, default=Path("docs"), help="folder for results.json and results.md"
     )
     parser.add_argument("--cache", type=Path, default=Path("runs/evaluation"), help="folder of kept pictures")
-    parser.add_argument("--count", type=int, default=600, help="captions of the benchmark")
+    parser.add_argument("--count", type=int, default=BENCHMARK_SCENES, help="captions of the benchmark")
     parser.add_argument("--rows", nargs="+", help="only these rows, printed and not written; default: all")
     options = parser.parse_args(arguments)
-    from ragturbo_runtime.errors import RagTurboError
     from training.evaluation.run import Settings, evaluate
 
     settings = Settings(
         family=options.family,
         bundle=None if options.bundle == "none" else Path(options.bundle),
         judge=options.judge or options.family / "judge.safetensors",
+        metric_clip=options.metric_clip or options.family / "metric_clip",
         out=options.out,
         cache=options.cache,
         count=options.count,

@@ -57,17 +57,79 @@ def draw_with_teacher(
     Returns:
         (B, H, W, 3) uint8.
     """
-    scheduler = _ddim(family, steps)
-    sample = noise_of_seeds(seeds, _latent_shape(teacher)) * scheduler.init_noise_sigma
     conditional, _ = family.text.encode(list(prompts))
     unconditional = family.text.encode([""])[0].expand(len(prompts), -1, -1)
     embeds = torch.cat([unconditional, conditional])
+    return _draw_guided(family, teacher, embeds, seeds, steps=steps, guidance_scale=guidance_scale)
+
+
+@torch.no_grad()
+def draw_with_rdm(
+    family: Family,
+    rdm: UNet2DConditionModel,
+    conditioning: Tensor,
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    guidance_scale: float,
+) -> Pixels:
+    """Draw from retrieved CLIP embeddings as `draw_with_teacher` does from words.
+
+    Args:
+        family: Autoencoder and schedule.
+        rdm: From `training.baselines.rdm`.
+        conditioning: (B, 1 + K, E) float32, from its `EmbeddedLibrary`.
+        seeds: B seeds: the noise.
+        steps: Sampler steps, >= 1.
+        guidance_scale: As there; zeros are the unconditional side.
+
+    Returns:
+        (B, H, W, 3) uint8.
+    """
+    embeds = torch.cat([torch.zeros_like(conditioning), conditioning])
+    return _draw_guided(family, rdm, embeds, seeds, steps=steps, guidance_scale=guidance_scale)
+
+
+@torch.no_grad()
+def draw_with_lcm(
+    family: Family, lcm: UNet2DConditionModel, prompts: Sequence[str], seeds: Sequence[int], *, steps: int
+) -> Pixels:
+    """Draw in a few steps of a latent consistency model, without guidance.
+
+    Args:
+        family: Text tower, autoencoder and schedule.
+        lcm: From `training.baselines.lcm`.
+        prompts: B prompts.
+        seeds: B seeds: the first noise.
+        steps: Sampler steps, >= 1.
+
+    Returns:
+        (B, H, W, 3) uint8.
+    """
+    from training.baselines.lcm import draw_latents_with_lcm
+
+    embeds, _ = family.text.encode(list(prompts))
+    noise = noise_of_seeds(seeds, latent_shape(lcm))
+    return decode_latents(family, draw_latents_with_lcm(lcm, family.scheduler, noise, embeds, steps=steps))
+
+
+def _draw_guided(
+    family: Family,
+    unet: UNet2DConditionModel,
+    embeds: Tensor,
+    seeds: Sequence[int],
+    *,
+    steps: int,
+    guidance_scale: float,
+) -> Pixels:
+    scheduler = _ddim(family, steps)
+    sample = noise_of_seeds(seeds, latent_shape(unet)) * scheduler.init_noise_sigma
     for timestep in scheduler.timesteps:
-        output = teacher(torch.cat([sample, sample]), timestep, encoder_hidden_states=embeds).sample
+        output = unet(torch.cat([sample, sample]), timestep, encoder_hidden_states=embeds).sample
         without, with_prompt = output.chunk(2)
         guided = without + guidance_scale * (with_prompt - without)
         sample = scheduler.step(guided, timestep, sample, return_dict=False)[0]
-    return _decode(family, sample)
+    return decode_latents(family, sample)
 
 
 @torch.no_grad()
@@ -96,14 +158,14 @@ def draw_in_one_step(
         (B, H, W, 3) uint8.
     """
     diffusion = Diffusion(family.scheduler)
-    sample = diffusion.initial_sample(noise_of_seeds(seeds, _latent_shape(unet)))
+    sample = diffusion.initial_sample(noise_of_seeds(seeds, latent_shape(unet)))
     timesteps = torch.full((len(seeds),), diffusion.last_timestep)
     embeds, _ = family.text.encode(list(prompts))
     h, skips = encode(unet, sample, timesteps, embeds)
     if adapter is not None and reference_h is not None and reference_weight is not None:
         h = fuse(h, adapter(h, reference_h, reference_weight), reference_weight)
     output = decode(unet, h, skips, timesteps, embeds)
-    return _decode(family, diffusion.denoised(sample, output))
+    return decode_latents(family, diffusion.denoised(sample, output))
 
 
 def with_lora(family: Family, checkpoint: AdapterCheckpoint) -> UNet2DConditionModel:
@@ -123,7 +185,8 @@ def with_lora(family: Family, checkpoint: AdapterCheckpoint) -> UNet2DConditionM
     return unet.eval().requires_grad_(False)
 
 
-def _decode(family: Family, latents: Tensor) -> Pixels:
+def decode_latents(family: Family, latents: Tensor) -> Pixels:
+    """Latents (B, c, h, w) float32, scaled, to pictures (B, H, W, 3) uint8."""
     pixels: Pixels = to_uint8(family.vae.decode(latents / family.vae.config.scaling_factor).sample)
     return pixels
 
@@ -140,6 +203,7 @@ def _ddim(family: Family, steps: int) -> DDIMScheduler:
     return scheduler
 
 
-def _latent_shape(unet: UNet2DConditionModel) -> tuple[int, int, int]:
+def latent_shape(unet: UNet2DConditionModel) -> tuple[int, int, int]:
+    """(c, h, w) of what a U-Net draws."""
     side = int(unet.config.sample_size)
     return int(unet.config.in_channels), side, side

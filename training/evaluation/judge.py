@@ -256,14 +256,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--vae", type=Path, help="the family's autoencoder; without it, faults are only imitated"
     )
     parser.add_argument("--steps", type=int, default=3000, help="optimiser steps of 32 pictures")
+    parser.add_argument(
+        "--new-concepts",
+        action="store_true",
+        help="a judge that also knows the concepts of training.evaluation.new_concepts",
+    )
     options = parser.parse_args(arguments)
     from training.evaluation.judge_training import format_errors, train_judge
+    from training.evaluation.new_concepts import judge_world
     from training.family.config import read_family_config
 
     try:
         config = read_family_config(options.config)
         judge = train_judge(
-            config.world,
+            judge_world(config.world) if options.new_concepts else config.world,
             options.out,
             resolution=config.resolution,
             steps=options.steps,

@@ -1,4 +1,4 @@
-"""The results: scores of every row, paired differences, and the files that hold them."""
+"""The results: scores of every row, paired differences, and the document that holds them."""
 
 from __future__ import annotations
 
@@ -16,19 +16,27 @@ from training.data.render import draw
 from training.data.scene import Scene
 from training.data.tifa import Question, questions
 from training.evaluation.answers import answer
-from training.evaluation.bootstrap import CONFIDENCE, RESAMPLES, paired_difference, ratio_interval
+from training.evaluation.artists import FIRST_SEED, LCM_STEPS, TEACHER_STEPS
+from training.evaluation.bootstrap import (
+    CONFIDENCE,
+    RESAMPLES,
+    FloatArray,
+    mean_interval,
+    paired_difference,
+    ratio_interval,
+)
 from training.evaluation.judge import THRESHOLD, Judge, Pixels
-from training.evaluation.judge_training import format_errors
-from training.evaluation.rows import FIRST_SEED, NO_REFERENCES, TEACHER_STEPS
+from training.evaluation.rows import NO_REFERENCES
 from training.evaluation.scores import RowScores, score_row, tifa_result
 
-DRAWN = "drawn_scenes"
-"""A control beside the table: the drawn scenes. What is missing there, the judge lost."""
 PAIRS = {
     "adapter_minus_base": "base_1",
     "adapter_minus_lora_only": "lora_only_1",
     "adapter_minus_no_references": NO_REFERENCES,
     "adapter_minus_wrong_references": "adapter_wrong_references_1",
+    "adapter_minus_slerp_fixed": "slerp_fixed_1",
+    "adapter_minus_lcm": "lcm_4",
+    "adapter_minus_teacher": "teacher_50",
 }
 """Paired differences: name -> the row that is taken from adapter_1."""
 COMMAND = "make results"
@@ -57,6 +65,25 @@ class Benchmark:
         return np.stack([draw(scene, resolution) for scene in self.scenes])
 
 
+@dataclass(frozen=True)
+class Measured:
+    """All that is known of a row."""
+
+    scores: RowScores
+    clip: FloatArray | None = None
+    """(N,) cosine of each caption with its picture."""
+    fid: float | None = None
+    ms: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """What docs/results.json holds of it."""
+        document = self.scores.as_json()
+        if self.clip is not None:
+            document["clip"] = mean_interval(self.clip).as_list()
+        plain = {"fid": self.fid, "ms": self.ms}
+        return document | {name: round(value, 2) for name, value in plain.items() if value is not None}
+
+
 def measure(judge: Judge, benchmark: Benchmark, pictures: Pixels) -> tuple[RowScores, dict[str, Any]]:
     """Score the pictures of a row.
 
@@ -83,30 +110,47 @@ def measure(judge: Judge, benchmark: Benchmark, pictures: Pixels) -> tuple[RowSc
     return scores, tifa_result(flat_questions, [given for some in answers for given in some])
 
 
+def best_of(candidates: Sequence[Pixels], scores: Sequence[RowScores]) -> Pixels:
+    """Take, caption by caption, the picture with the best score; the first of equals.
+
+    Args:
+        candidates: (N, H, W, 3) uint8 each.
+        scores: One per candidate.
+
+    Returns:
+        (N, H, W, 3) uint8.
+    """
+    best = np.stack([one.captions for one in scores]).argmax(axis=0)
+    return np.stack([candidates[which][place] for place, which in enumerate(best.tolist())])
+
+
 def make_document(
-    rows: Mapping[str, RowScores], controls: Mapping[str, RowScores], protocol: Mapping[str, Any]
+    rows: Mapping[str, Measured], controls: Mapping[str, Measured], protocol: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Everything that docs/results.json holds.
 
     Args:
-        rows: Scores by row; adapter_1 must be among them for the paired differences.
-        controls: Scores of what stands beside the table.
+        rows: What is known by row; adapter_1 must be among them for the paired differences.
+        controls: The same of what stands beside the table.
         protocol: How it was measured.
 
     Returns:
-        ``protocol``, ``rows``, ``paired`` (of TIFA scores, captions paired), ``paired_recall`` (by frequency)
-        and ``controls``; every score is [mean, low, high].
+        ``protocol``, ``rows``, ``paired`` (of TIFA scores, captions paired), ``paired_clip``, ``paired_recall`` (by
+        frequency) and ``controls``; every score is [mean, low, high].
     """
     document: dict[str, Any] = {"protocol": dict(protocol)}
-    document["rows"] = {name: scores.as_json() for name, scores in rows.items()}
-    document["paired"], document["paired_recall"] = {}, {}
+    document["rows"] = {name: one.as_json() for name, one in rows.items()}
+    document |= {"paired": {}, "paired_clip": {}, "paired_recall": {}}
     everything = {**rows, **controls}
     for name, other in PAIRS.items():
-        if "adapter_1" in rows and other in everything:
-            ours, theirs = rows["adapter_1"], everything[other]
-            document["paired"][name] = paired_difference(ours.captions, theirs.captions).as_list()
-            document["paired_recall"][name] = _paired_recall(ours, theirs)
-    document["controls"] = {name: scores.as_json() for name, scores in controls.items()}
+        if "adapter_1" not in rows or other not in everything:
+            continue
+        ours, theirs = rows["adapter_1"], everything[other]
+        document["paired"][name] = paired_difference(ours.scores.captions, theirs.scores.captions).as_list()
+        document["paired_recall"][name] = _paired_recall(ours.scores, theirs.scores)
+        if ours.clip is not None and theirs.clip is not None:
+            document["paired_clip"][name] = paired_difference(ours.clip, theirs.clip).as_list()
+    document["controls"] = {name: one.as_json() for name, one in controls.items()}
     return document
 
 
@@ -129,7 +173,9 @@ def make_protocol(
         "captions": len(benchmark.scenes),
         "questions": sum(len(asked) for asked in benchmark.questions),
         "score": "TIFA: mean over captions of the share of questions answered right; by_element_type: share "
-        "of questions; recall: share of the captions' groups that were found, by frequency in training",
+        "of questions; recall: share of the captions' groups that were found, by frequency in training; "
+        "by_frequency: TIFA of the captions whose rarest thing has that frequency",
+        "fid": "times 100, over L2-normalised embeddings of the metric CLIP, against the drawn scenes of the captions",
         "vqa": {
             "name": "emoji judge (training/evaluation/judge.py), trained apart from the generator",
             "sha256": hash_file(judge_file),
@@ -138,66 +184,13 @@ def make_protocol(
             "error_rates": judge.errors,
         },
         "noise": f"caption i from seed {FIRST_SEED} + i, the same for every row",
-        "teacher": f"{TEACHER_STEPS} DDIM steps, guidance {guidance_scale:g}, float32",
-        "adapter": f"through {through}; wrong references: those of another caption, weights unchanged",
+        "teacher": f"{TEACHER_STEPS} DDIM steps, guidance {guidance_scale:g}, float32; lcm_4: {LCM_STEPS} steps of "
+        "diffusers' LCMScheduler, without guidance",
+        "adapter": f"through {through}; the other adapter rows in torch; wrong references: those of another caption, "
+        "weights unchanged",
         "interval": f"{CONFIDENCE:.0%} percentile bootstrap over captions, {RESAMPLES} resamples; "
         "paired: the same captions and seeds",
     }
-
-
-def make_page(document: Mapping[str, Any], judge: Judge, sheets: Mapping[str, str]) -> str:
-    """Write docs/results.md.
-
-    Args:
-        document: As `make_document` made it.
-        judge: Its error rates are printed.
-        sheets: Title -> file name relative to the page, of pictures to look at.
-    """
-    protocol = document["protocol"]
-    lines = [
-        "# Results",
-        "",
-        f"Written by `{COMMAND}`, never by hand; the numbers are also in [results.json](results.json).",
-        f"{protocol['captions']} captions, {protocol['questions']} questions. Scores: mean [low, high].",
-        "",
-        *_score_table(document["rows"] | document["controls"]),
-        "",
-        "## Paired differences",
-        "",
-        *_paired_table(document),
-        "",
-        "## By element type",
-        "",
-        *_type_table(document["rows"] | document["controls"]),
-        "",
-        "## How it was measured",
-        "",
-        *(f"- {key}: {value}" for key, value in protocol.items() if isinstance(value, str | int)),
-        f"- vqa: {protocol['vqa']['name']}; {protocol['vqa']['parameters']:,} parameters",
-        "",
-        f"`{DRAWN}` are the scenes as the renderer draws them: what is missing there, the judge got wrong.",
-        f"`{NO_REFERENCES}` is the adapter's bundle with retrieval off. Absolute scores depend on the judge;",
-        "the differences between rows are what counts. The judge's own errors, on held-out scenes of which",
-        "everything is known (`other_picture`: asked about another scene's picture, where it must fail):",
-        "",
-        "```",
-        format_errors(judge.errors),
-        "```",
-        "",
-        "## To look at",
-        "",
-        "Not hand-picked: the benchmark's first captions, and the first with a rare or library-only concept.",
-        "",
-        *(f"![{title}]({file})" for title, file in sheets.items()),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def format_table(document: Mapping[str, Any]) -> str:
-    """The table that the command prints."""
-    lines = [*_score_table(document["rows"] | document["controls"]), "", *_paired_table(document)]
-    return "\n".join(lines)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -216,52 +209,3 @@ def _paired_recall(ours: RowScores, theirs: RowScores) -> dict[str, list[float]]
         for name, counts in ours.recall.items()
         if counts.asked.any()
     }
-
-
-def _score_table(rows: Mapping[str, Any]) -> list[str]:
-    header = ["row", "TIFA", "recall: common", "recall: rare", "recall: library only"]
-    body = [
-        [
-            f"`{name}`",
-            _cell(row["tifa"]),
-            *(_cell(row["recall"].get(f)) for f in ("common", "rare", "library_only")),
-        ]
-        for name, row in rows.items()
-    ]
-    return _table(header, body)
-
-
-def _paired_table(document: Mapping[str, Any]) -> list[str]:
-    header = ["difference", "TIFA", "recall: common", "recall: rare", "recall: library only"]
-    body = []
-    for name, tifa in document["paired"].items():
-        recall = document["paired_recall"][name]
-        cells = [_cell(recall.get(f), signed=True) for f in ("common", "rare", "library_only")]
-        body.append([f"`{name}`", _cell(tifa, signed=True), *cells])
-    return _table(header, body)
-
-
-def _type_table(rows: Mapping[str, Any]) -> list[str]:
-    kinds = sorted({kind for row in rows.values() for kind in row["by_element_type"]})
-    body = [
-        [f"`{name}`", *(_cell(row["by_element_type"].get(kind)) for kind in kinds)]
-        for name, row in rows.items()
-    ]
-    return _table(["row", *kinds], body)
-
-
-def _table(header: list[str], body: list[list[str]]) -> list[str]:
-    """A Markdown table that also reads well as plain text."""
-    widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
-    rows = [header, ["-" * width for width in widths], *body]
-    return [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    ]
-
-
-def _cell(interval: Sequence[float] | None, *, signed: bool = False) -> str:
-    if interval is None:
-        return "-"
-    mean, low, high = (f"{value:+.3f}" if signed else f"{value:.3f}" for value in interval)
-    return f"{mean} [{low}, {high}]"

@@ -8,23 +8,32 @@ from pathlib import Path
 from typing import Any
 
 from training.data.splits import scenes
+from training.data.tifa import BENCHMARK_SCENES
 from training.data.world import World, parse_world
+from training.evaluation.artists import Artists
+from training.evaluation.fidelity import Fidelity
 from training.evaluation.judge import Judge, Pixels
+from training.evaluation.latency import measure_latency
+from training.evaluation.page import DRAWN, format_table, make_page
 from training.evaluation.results import (
-    DRAWN,
     Benchmark,
-    format_table,
+    Measured,
+    best_of,
     make_document,
-    make_page,
     make_protocol,
     measure,
     write_json,
     write_text,
 )
-from training.evaluation.rows import NO_REFERENCES, ROWS, Artists, draw_row
+from training.evaluation.rows import CANDIDATES, CONTROLS, ROWS, draw_row, find_row
+from training.evaluation.scores import RowScores
 from training.evaluation.sheets import choose, save_sheet
 from training.family.folder import SETTINGS_FILE, read_json
 
+TABLE = (*list(ROWS)[:5], *CANDIDATES, *list(ROWS)[5:])
+"""The rows in the order of the paper's tables: others, direct injection, ours."""
+SHOWN = ("teacher_50", "base_1", "lora_only_1", "adapter_1", "adapter_wrong_references_1", "adapter_no_references_1")
+"""The columns of the sheets."""
 _TITLES = {
     "first": "first captions",
     "rare": "rare concepts",
@@ -42,11 +51,13 @@ class Settings:
     """Its exported bundle; None draws the adapter in torch."""
     judge: Path
     """The judge's file."""
+    metric_clip: Path
+    """The folder of the CLIP that measures."""
     out: Path
     """Folder for results.json, results.md and results/*.png."""
     cache: Path
     """Folder of kept pictures and answers."""
-    count: int = 600
+    count: int = BENCHMARK_SCENES
     """Captions of the benchmark."""
     rows: tuple[str, ...] = ()
     """Only these rows: printed, not written. Empty: all, and written."""
@@ -72,10 +83,9 @@ def evaluate(settings: Settings) -> str:
     benchmark = Benchmark.of(scenes(world, "benchmark", settings.count), world.names, family=family["name"])
     guidance_scale = float(family["config"].get("student", {}).get("guidance_scale", 3.0))
     artists = Artists(settings.family, benchmark.prompts, settings.bundle, guidance_scale)
-    pictures = {
-        name: draw_row(artists, name, settings.cache) for name in settings.rows or (*ROWS, NO_REFERENCES)
-    }
-    pictures[DRAWN] = benchmark.pictures(int(family["resolution"]))
+    names = settings.rows or (*ROWS, *CONTROLS)
+    pictures = {name: draw_row(artists, find_row(name), settings.cache) for name in names}
+    scores = {name: _score(settings, judge, benchmark, name, some) for name, some in pictures.items()}
     protocol = make_protocol(
         family["name"],
         benchmark,
@@ -84,29 +94,64 @@ def evaluate(settings: Settings) -> str:
         guidance_scale=guidance_scale,
         through="torch" if settings.bundle is None else "the exported ONNX bundle",
     )
-    document = _score(settings, judge, benchmark, pictures, protocol)
-    if not settings.rows:
-        sheets = _draw_sheets(settings.out / "results", benchmark, world, pictures)
-        write_json(settings.out / "results.json", document)
-        write_text(settings.out / "results.md", make_page(document, judge, sheets))
+    if settings.rows:
+        return format_table(_document({name: Measured(one) for name, one in scores.items()}, protocol))
+    for name in CANDIDATES:
+        pictures[name] = _choose(artists, judge, benchmark, name, settings.cache)
+    pictures[DRAWN] = benchmark.pictures(int(family["resolution"]))
+    for name in (*CANDIDATES, DRAWN):
+        scores[name] = _score(settings, judge, benchmark, name, pictures[name])
+    latency = measure_latency(artists, list(ROWS.values()), settings.cache)
+    measured = _measure_fidelity(settings, benchmark, pictures, scores, latency)
+    document = _document(measured, protocol)
+    sheets = _draw_sheets(
+        settings.out / "results", benchmark, world, {name: pictures[name] for name in (*SHOWN, DRAWN)}
+    )
+    write_json(settings.out / "results.json", document)
+    write_text(settings.out / "results.md", make_page(document, judge, sheets))
     return format_table(document)
 
 
+def _document(measured: Mapping[str, Measured], protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows in the table's order; what is no row is a control."""
+    rows = {name: measured[name] for name in TABLE if name in measured}
+    controls = {name: measured[name] for name in measured if name not in TABLE}
+    return make_document(rows, controls, protocol)
+
+
 def _score(
+    settings: Settings, judge: Judge, benchmark: Benchmark, name: str, pictures: Pixels
+) -> RowScores:
+    """Score a row, and keep every answer beside the pictures, in TIFA's own form."""
+    scores, answers = measure(judge, benchmark, pictures)
+    write_json(settings.cache / "answers" / f"{name}.json", answers)
+    return scores
+
+
+def _choose(artists: Artists, judge: Judge, benchmark: Benchmark, name: str, cache: Path) -> Pixels:
+    """Draw all candidates of a row, and take the best ones."""
+    candidates = [draw_row(artists, row, cache) for row in CANDIDATES[name]]
+    return best_of(candidates, [measure(judge, benchmark, some)[0] for some in candidates])
+
+
+def _measure_fidelity(
     settings: Settings,
-    judge: Judge,
     benchmark: Benchmark,
     pictures: Mapping[str, Pixels],
-    protocol: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Score every row, and keep every answer beside the pictures, in TIFA's own form."""
-    scores = {}
-    for name, some in pictures.items():
-        scores[name], answers = measure(judge, benchmark, some)
-        write_json(settings.cache / "answers" / f"{name}.json", answers)
-    rows = {name: scores[name] for name in ROWS if name in scores}
-    controls = {name: scores[name] for name in scores if name not in ROWS}
-    return make_document(rows, controls, protocol)
+    scores: Mapping[str, RowScores],
+    latency: Mapping[str, float],
+) -> dict[str, Measured]:
+    fidelity = Fidelity.load(settings.metric_clip)
+    embedded = {name: fidelity.embed(some) for name, some in pictures.items()}
+    return {
+        name: Measured(
+            scores[name],
+            fidelity.clip_scores(benchmark.prompts, some),
+            fidelity.fid(some, embedded[DRAWN]) if name != DRAWN else None,
+            latency.get(name),
+        )
+        for name, some in embedded.items()
+    }
 
 
 def _draw_sheets(

@@ -42,12 +42,15 @@ class RowScores:
     """Element type -> questions."""
     recall: dict[str, Counts]
     """Training frequency -> groups of the captions whose concept was found at least once."""
+    by_frequency: dict[str, Counts]
+    """Training frequency of a caption's rarest thing -> the captions' scores."""
 
     def as_json(self) -> dict[str, Any]:
         """What docs/results.json holds about a row: [mean, low, high] each."""
         return {
             "tifa": mean_interval(self.captions).as_list(),
             "by_element_type": _as_lists(self.by_element_type),
+            "by_frequency": _as_lists(self.by_frequency),
             "recall": _as_lists(self.recall),
         }
 
@@ -124,11 +127,22 @@ def score_row(
         for reading, scene in zip(readings, scenes, strict=True)
     ]
     frequency = [[frequencies[concept] for concept in scene.concepts] for scene in scenes]
+    captions = np.array([mean(scores) for scores in right], dtype=np.float64)
     return RowScores(
-        captions=np.array([mean(scores) for scores in right], dtype=np.float64),
+        captions=captions,
         by_element_type=_count(right, kinds, sorted({kind for some in kinds for kind in some})),
         recall=_count(found, frequency, FREQUENCIES),
+        by_frequency=_by_rarest(captions, frequency),
     )
+
+
+def _by_rarest(captions: FloatArray, frequency: Sequence[Sequence[Frequency]]) -> dict[str, Counts]:
+    rarest = [max(some, key=FREQUENCIES.index) for some in frequency]
+    counts = {}
+    for name in FREQUENCIES:
+        asked = np.array([one == name for one in rarest], dtype=np.float64)
+        counts[name] = Counts(captions * asked, asked)
+    return counts
 
 
 def _count(

@@ -107,6 +107,16 @@ class StudentConfig:
     """Weight of the drafts that are read from h, of noise and of clean pictures alike."""
     clean: int = 6
     """Pairs per step whose clean latents are read from h too, 1 or more."""
+    encoder_layers: int = 1
+    """Layers per transformer of the encoder; the teacher has 1."""
+    real_scenes: int = 0
+    """Drawn scenes beside the teacher's pictures, each in four variants (`training.family.student_pairs`); 0 = none."""
+    real_share: float = 0.5
+    """Their share of a step's pairs."""
+    inventions: int = 4096
+    """Invented things that they show."""
+    layout_weight: float = 0.1
+    """Weight of the layouts that are read from h, of noise and of clean pictures alike; only of real scenes."""
 
     def __post_init__(self) -> None:
         """Refuse a number that only hours of other training would lead to."""

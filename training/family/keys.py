@@ -21,7 +21,7 @@ from training.family.nearest import image_keys
 from training.family.scene_cache import SceneCache
 from training.family.text_tower import TextTower
 from training.ladd.masking import Masker
-from training.ladd.setup import masker_of
+from training.ladd.strangers import masker_of
 
 MASKED_SHARE = 0.6
 PHRASE_SHARE = 0.8

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.atomic import save_atomically
+from training.data.layout_map import covered
 from training.data.scene import Scene
 from training.data.splits import scene
 from training.data.world import World
@@ -87,8 +88,7 @@ def concept_map(drawn: Scene, world: World, side: int) -> NDArray[np.uint8]:
     cells = np.zeros((side, side), dtype=np.uint8)
     centres = (np.arange(side) + 0.5) / side
     for placed in drawn.placed:
-        reach = 0.45 * placed.size  # glyphs seldom fill the corners of their square
-        columns, rows = np.abs(centres - placed.x) < reach, np.abs(centres - placed.y) < reach
+        rows, columns = covered(placed, centres)
         cells[np.ix_(rows, columns)] = 1 + world.names.index(placed.concept)
     return cells
 

@@ -19,7 +19,7 @@ MATTERS = {
     "vae": (*_PICTURES, *_VAE),
     "text_encoder": (*_PICTURES, *_TEXT),
     "teacher": (*_PICTURES, *_VAE, *_TEXT, *_UNET),
-    "unet": (*_PICTURES, *_VAE, *_TEXT, *_UNET),
+    "unet": (*_PICTURES, *_VAE, *_TEXT, *_UNET, "student.encoder_layers"),
 }
 """By part, the keys of the config that it was shaped by; steps, batches and the library's size may differ."""
 

@@ -151,11 +151,13 @@ class FamilyRun:
 
     def train_student(self) -> dict[str, float]:
         """The fourth stage: one step from noise to latents."""
-        from training.family.student import distil_student, make_pairs
+        from training.family.student import distil_student
+        from training.family.student_pairs import PairMaker
 
         teacher = freeze(UNet2DConditionModel, self.out / "teacher")
         text = load_text_tower(self.out / "text_encoder")
-        pairs = make_pairs(self.config, teacher, text, self._hashes("teacher", "text_encoder"), self.work)
+        hashes = self._hashes("teacher", "text_encoder", "vae")
+        pairs = PairMaker(self.config, teacher, text, self.vae, hashes, self.work).make()
         sample = self._sampler("student", 1, 1.0)
         student = distil_student(self.config.student, teacher, text, SCHEDULER, pairs, self.work, sample)
         save_part(student, self.out / "unet")

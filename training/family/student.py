@@ -1,108 +1,101 @@
 """Distils the one-step student: it learns, from the teacher's noise, to give the teacher's latents at once.
 
 Its h-space is trained to hold a draft: one linear layer reads from h the latents that are about to be drawn, and from
-the h of a clean picture at t = 0 that picture's latents. So the encoder, which LADD freezes, decides what stands where,
-and references speak the language of h (docs/research.md has what it gave).
+the h of a clean picture at t = 0 that picture's latents. Where the scene is known, it reads the layout too: what part
+of which thing a cell shows. So the encoder, which LADD freezes, decides what stands where, and references speak the
+language of h (docs/research.md has what it gave).
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from diffusers import UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
-from tqdm import tqdm
+from torch.nn.functional import pixel_shuffle, smooth_l1_loss
 
-from training.data.splits import scene
-from training.data.world import World
-from training.family.config import FamilyConfig, StudentConfig
+from training.data.layout_map import CHANNELS
+from training.family.config import StudentConfig
+from training.family.deepen import deepen_encoder
 from training.family.loop import train
-from training.family.shapes import SCHEDULER
-from training.family.teacher import Captions
+from training.family.student_pairs import StudentPairs
 from training.family.text_tower import TextTower
 from training.ladd.diffusion import Diffusion
-from training.ladd.pairs import PairRecipe, Pairs, PairShards, whole_shards
-from training.ladd.synthesize import noise_of_seeds, synthesize_pairs
+from training.ladd.pairs import Pairs
 from training.models.split_unet import decode, encode
-from training.precision import autocast, bf16_is_faster
+from training.precision import autocast
 
-SHARD = 500
-FIRST_SCENE = 1_000_000  # captions that the teacher was not trained on
-PAIR_BATCH = 32
 BETA = 0.1  # where smooth-L1's square ends, latent units
+FRESH_NOISE = 0.2  # amplitude of new noise in that of a real picture: what was found is not quite Gaussian
+
+
+class Drafts(NamedTuple):
+    """What one linear layer reads from h."""
+
+    latents: Tensor
+    """(B, c, h, w)."""
+    layout: Tensor
+    """(B, 4, hh, hw), as `training.data.layout_map.layout_maps`."""
 
 
 class DraftingUNet(nn.Module):
-    """A U-Net with a linear reading of its h-space as latents, for training alone."""
+    """A U-Net with a linear reading of its h-space as latents and layout, for training alone."""
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         super().__init__()
         self.unet = unet
         channels, folded = unet.config.block_out_channels, unet.config.in_channels
         self.factor = 2 ** (len(channels) - 1)
-        self.reading = nn.Conv2d(channels[-1], folded * self.factor**2, kernel_size=1)
+        self.reading = nn.Conv2d(channels[-1], folded * self.factor**2 + CHANNELS, kernel_size=1)
 
-    def forward(self, sample: Tensor, timestep: Tensor, conditioning: Tensor) -> tuple[Tensor, Tensor]:
-        """The model output and the draft of the latents, both (B, c, h, w)."""
+    def forward(self, sample: Tensor, timestep: Tensor, conditioning: Tensor) -> tuple[Tensor, Drafts]:
+        """The model output (B, c, h, w) and the drafts."""
         h, skips = encode(self.unet, sample, timestep, conditioning)
         return decode(self.unet, h, skips, timestep, conditioning), self._read(h)
 
-    def draft(self, sample: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
-        """The draft alone."""
+    def draft(self, sample: Tensor, timestep: Tensor, conditioning: Tensor) -> Drafts:
+        """The drafts alone."""
         return self._read(encode(self.unet, sample, timestep, conditioning)[0])
 
-    def _read(self, h: Tensor) -> Tensor:
-        return nn.functional.pixel_shuffle(self.reading(h), self.factor)
+    def _read(self, h: Tensor) -> Drafts:
+        read = self.reading(h).float()
+        return Drafts(pixel_shuffle(read[:, :-CHANNELS], self.factor), read[:, -CHANNELS:])
 
 
-def make_pairs(
-    config: FamilyConfig, teacher: UNet2DConditionModel, text: TextTower, hashes: dict[str, str], work: Path
-) -> Pairs:
-    """Let the teacher draw the pairs that are still missing, and read them all.
+class _Examples(NamedTuple):
+    """Some pairs."""
 
-    Args:
-        config: Number of pairs, sampler steps, guidance.
-        teacher: The frozen teacher.
-        text: The frozen text tower.
-        hashes: ``teacher`` and ``text_encoder``: pairs of another teacher are refused.
-        work: Folder of the shards.
-
-    Returns:
-        As many pairs as the config says.
-
-    Raises:
-        ValueError: The folder holds pairs of another recipe, or a bad shard.
-        OSError: The disk is full or the folder cannot be written.
-    """
-    shape = (teacher.config.in_channels, teacher.config.sample_size, teacher.config.sample_size)
-    student = config.student
-    shards = PairShards(
-        work / "pairs",
-        PairRecipe(
-            teacher=hashes["teacher"], text_encoder=hashes["text_encoder"], steps=student.teacher_steps,
-            guidance_scale=student.guidance_scale, latent_shape=shape, first_seed=0,
-            prompts=f"{config.name} train scenes {FIRST_SCENE}..", shard_size=SHARD,
-        ),
-    )  # fmt: skip
-    sample = partial(
-        synthesize_pairs, teacher, text, SCHEDULER, steps=student.teacher_steps,
-        guidance_scale=student.guidance_scale, latent_shape=shape, batch=PAIR_BATCH,
-        bf16=bf16_is_faster(),
-    )  # fmt: skip
-    whole = whole_shards(student.pairs, SHARD)
-    with tqdm(total=whole, desc="pairs", unit="pair") as bar:
-        shards.fill(whole, partial(_prompt, config.world), sample, on_progress=bar.update)
-    return shards.load(student.pairs)
+    noise: Tensor
+    latents: Tensor
+    conditioning: Tensor
+    layout: Tensor
+    """(B, 4, hh, hw)."""
+    is_known: Tensor
+    """(B, 1, 1, 1) float32: 1 where the layout is known."""
 
 
-def _prompt(world: World, pair: int) -> str:
-    return scene(world, "train", FIRST_SCENE + pair).caption
+class _Deck:
+    """Deals examples from pairs of one kind."""
+
+    def __init__(self, pairs: Pairs, layouts: Tensor | None, text: TextTower) -> None:
+        self.pairs, self.layouts, self.text = pairs, layouts, text
+        self.input_ids, self.eos_index = text.tokenize(list(pairs.prompts))
+
+    def deal(self, count: int, generator: torch.Generator, side: int) -> _Examples:
+        rows = torch.randint(len(self.pairs), (count,), generator=generator)
+        noise = self.pairs.noise(rows.tolist())
+        with torch.no_grad():
+            conditioning = self.text(self.input_ids[rows], self.eos_index[rows])[0]
+        latents = self.pairs.latents[rows]
+        if self.layouts is None:
+            nothing = torch.zeros(count, CHANNELS, side, side)
+            return _Examples(noise, latents, conditioning, nothing, torch.zeros(count, 1, 1, 1))
+        fresh = torch.randn(noise.shape, generator=generator)
+        noise = (1 - FRESH_NOISE**2) ** 0.5 * noise + FRESH_NOISE * fresh
+        return _Examples(noise, latents, conditioning, self.layouts[rows], torch.ones(count, 1, 1, 1))
 
 
 def distil_student(
@@ -110,7 +103,7 @@ def distil_student(
     teacher: UNet2DConditionModel,
     text: TextTower,
     scheduler: dict[str, Any],
-    pairs: Pairs,
+    pairs: StudentPairs,
     work: Path,
     sample: Callable[[UNet2DConditionModel, int], None],
 ) -> UNet2DConditionModel:
@@ -121,7 +114,7 @@ def distil_student(
         teacher: Where the student starts from.
         text: The frozen text tower.
         scheduler: The family's scheduler settings.
-        pairs: What the teacher drew.
+        pairs: What it learns from.
         work: Folder for the checkpoint.
         sample: Draws a grid with the averaged student at a step.
 
@@ -129,41 +122,63 @@ def distil_student(
         The moving average, in eval mode.
     """
     torch.manual_seed(0)
-    student = DraftingUNet(copy.deepcopy(teacher).requires_grad_(True))
-    student.unet.set_attn_processor(AttnProcessor())
-    diffusion = Diffusion(scheduler)
-    tokens = Captions(*text.tokenize([*pairs.prompts, ""]))
-    _, channels, height, width = pairs.latents.shape
-    shape = (channels, height, width)
-
-    def embed(rows: Tensor) -> Tensor:
-        with torch.no_grad():
-            conditioning: Tensor = text(tokens.input_ids[rows], tokens.eos_index[rows])[0]
-        return conditioning
-
-    def loss_of(step: int, generator: torch.Generator) -> Tensor:
-        rows = torch.randint(len(pairs), (config.batch,), generator=generator)
-        noisy = diffusion.initial_sample(noise_of_seeds(pairs.seeds[rows], shape))
-        latents, clean = pairs.latents[rows], pairs.latents[rows[: config.clean]]
-        timestep = torch.full((config.batch,), diffusion.last_timestep)
-        with autocast():
-            output, draft = student(noisy, timestep, embed(rows))
-            empty = embed(torch.tensor([len(pairs)])).expand(len(clean), -1, -1)
-            read = student.draft(clean, torch.zeros(len(clean), dtype=torch.int64), empty)
-        denoised = diffusion.denoised(noisy, output.float())
-        drafts = _distance(draft, latents) + _distance(read, clean)
-        loss: Tensor = _distance(denoised, latents) + config.draft_weight * drafts
-        return loss
-
+    lesson = _Lesson(config, teacher, text, scheduler, pairs)
     trained = train(
-        student, loss_of, name="student", steps=config.steps, learning_rate=config.learning_rate, decay_share=0.7,
-        checkpoint=work / "student.pt", ema=config.ema,
+        lesson.student, lesson.loss_of, name="student", steps=config.steps, learning_rate=config.learning_rate,
+        decay_share=0.7, checkpoint=work / "student.pt", ema=config.ema,
         sample=lambda averaged, step: sample(averaged.unet, step),
     )  # fmt: skip
     unet: UNet2DConditionModel = trained.unet
     return unet.eval().requires_grad_(False)
 
 
+class _Lesson:
+    """What a step of the student is told."""
+
+    def __init__(
+        self, config: StudentConfig, teacher: UNet2DConditionModel, text: TextTower, scheduler: dict[str, Any],
+        pairs: StudentPairs,
+    ) -> None:  # fmt: skip
+        self.config, self.diffusion = config, Diffusion(scheduler)
+        self.student = DraftingUNet(deepen_encoder(teacher, config.encoder_layers))
+        self.drawn = _Deck(pairs.drawn, None, text)
+        self.real = None if pairs.real is None else _Deck(pairs.real, pairs.layouts, text)
+        self.side = int(teacher.config.sample_size) // self.student.factor
+        with torch.no_grad():
+            self.empty = text.encode([""])[0]
+
+    def loss_of(self, step: int, generator: torch.Generator) -> Tensor:
+        """The loss of a step."""
+        config, side = self.config, self.side
+        real = round(config.batch * config.real_share) if self.real else 0
+        shares = ((self.drawn, config.batch - real), (self.real, real))
+        parts = [deck.deal(count, generator, side) for deck, count in shares if deck and count]
+        some = _Examples(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+        cleaned = torch.linspace(0, config.batch - 1, min(config.clean, config.batch)).long()  # of both kinds
+        output, drafts, read = self._look(some, some.latents[cleaned])
+        told = _distance(drafts.latents, some.latents) + _distance(read.latents, some.latents[cleaned])
+        places = _layout_distance(drafts.layout, some.layout, some.is_known)
+        places = places + _layout_distance(read.layout, some.layout[cleaned], some.is_known[cleaned])
+        return _distance(output, some.latents) + config.draft_weight * told + config.layout_weight * places
+
+    def _look(self, some: _Examples, clean: Tensor) -> tuple[Tensor, Drafts, Drafts]:
+        """The denoised latents, the drafts of noise, and those of clean pictures."""
+        noisy = self.diffusion.initial_sample(some.noise)
+        timestep = torch.full((len(noisy),), self.diffusion.last_timestep)
+        with autocast():
+            output, drafts = self.student(noisy, timestep, some.conditioning)
+            empty = self.empty.expand(len(clean), -1, -1)
+            read = self.student.draft(clean, torch.zeros(len(clean), dtype=torch.int64), empty)
+        return self.diffusion.denoised(noisy, output.float()), drafts, read
+
+
 def _distance(prediction: Tensor, target: Tensor) -> Tensor:
-    distance: Tensor = nn.functional.smooth_l1_loss(prediction.float(), target, beta=BETA)
+    distance: Tensor = smooth_l1_loss(prediction.float(), target, beta=BETA)
     return distance
+
+
+def _layout_distance(prediction: Tensor, target: Tensor, is_known: Tensor) -> Tensor:
+    """Squared error where the layout is known; where there is nothing, presence alone counts."""
+    error = (prediction - target).square() * is_known
+    share = is_known.mean().clamp(min=1 / len(is_known))
+    return (error[:, :1].mean() + (error[:, 1:] * target[:, :1]).mean()) / share

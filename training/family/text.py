@@ -31,7 +31,7 @@ def train_text_tower(config: FamilyConfig, scenes: SceneCache, held_out: SceneCa
     Returns:
         The tower, in eval mode.
     """
-    torch.manual_seed(0)
+    torch.manual_seed(config.seed)
     tower = new_text_tower(clip_config(config.text, config.resolution))
     input_ids, eos_index = tower.tokenize(list(scenes.captions))
     input_ids = input_ids[

@@ -37,7 +37,11 @@ class RealConfig:
     scenes: int = 0
     """Scenes to invert; 0 = teacher-made pairs alone."""
     lent_variants: int = 2
-    """A scene gives a pair as it is, one with rare things put in, and so many with things that the base never saw."""
+    """A scene gives a pair as it is, one with rare things put in, and so many with concepts that the base never saw."""
+    invented_variants: int = 0
+    """And so many with things that were invented for it (`training.data.inventions`)."""
+    inventions: int = 4096
+    """How many different ones."""
     held_out: int = 256
     """Scenes with library-only things, never trained on: the gate asks for them too."""
     steps: int = 5
@@ -219,6 +223,8 @@ class LaddConfig:
             "[pairs] shard_size": (self.pairs.shard_size, 1),
             "[real] scenes": (self.real.scenes, 0),
             "[real] lent_variants": (self.real.lent_variants, 1),
+            "[real] invented_variants": (self.real.invented_variants, 0),
+            "[real] inventions": (self.real.inventions, 0),
             "[real] held_out": (self.real.held_out, 2),
             "[real] steps": (self.real.steps, 1),
             "[real] library": (self.real.library, 1),

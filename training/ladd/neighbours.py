@@ -99,11 +99,13 @@ class _Queries:
         """
         # By torch: numpy's threads and torch's would fight for the cores, and 1 ms would become 7.
         cosines = (self.keys[[self.place[query] for query in queries]] @ self._library).numpy()
-        for row, query in zip(cosines, queries, strict=True):
-            row[excluded | self._forbidden(query, prompt=queries[0])] = -np.inf
-        ids = np.argsort(-cosines, axis=1, kind="stable")[:, :count]
-        found = np.take_along_axis(cosines, ids, axis=1)
-        return np.where(np.isfinite(found), ids, -1), found
+        ids = np.full((len(queries), count), -1)
+        found = np.full((len(queries), count), -np.inf, dtype=np.float32)
+        for place, query in enumerate(queries):
+            allowed = np.flatnonzero(~(excluded | self._forbidden(query, prompt=queries[0])))
+            best = _best(cosines[place, allowed], count)
+            ids[place, : len(best)], found[place, : len(best)] = allowed[best], cosines[place, allowed[best]]
+        return ids, found
 
     def _forbidden(self, query: str, prompt: str) -> NDArray[np.bool_]:
         names = self._masker.found(prompt)
@@ -115,6 +117,16 @@ class _Queries:
         for name in self._masker.found(query) or names:
             forbidden[self._showing[name]] = False
         return forbidden
+
+
+def _best(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
+    """The places of the largest values, largest first, and of equal ones the first first."""
+    if len(values) > count:
+        least = np.partition(values, len(values) - count)[len(values) - count]
+        some = np.flatnonzero(values >= least)
+    else:
+        some = np.arange(len(values))
+    return np.asarray(some[np.argsort(-values[some], kind="stable")][:count])
 
 
 def find_neighbours(

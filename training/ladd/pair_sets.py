@@ -16,6 +16,7 @@ from training.ladd.diffusion import Diffusion
 from training.ladd.pairs import PairRecipe, Pairs, PairShards, whole_shards
 from training.ladd.real_pairs import RealPairSampler, RealScenes, known_scenes
 from training.ladd.scene_search import find_scenes
+from training.ladd.strangers import inventions_of
 from training.ladd.synthesize import synthesize_pairs
 
 if TYPE_CHECKING:
@@ -93,7 +94,12 @@ def make_real_pairs(
         leave_out=frozenset(),
         way_out="lower [real] held_out",
     )
-    pools = ((), *([world.rare] if world.rare else []), *[world.lent] * settings.lent_variants)
+    pools = (
+        (),
+        *([world.rare] if world.rare else []),
+        *[world.lent] * settings.lent_variants,
+        *[inventions_of(settings, world)] * settings.invented_variants,
+    )
     shown = RealScenes(known, pools, trained=True, leave_out=leave_out, seed=config.seed)
     unknown = RealScenes(others, (world.library_only,), trained=False, seed=config.seed)
     fill = partial(_fill_real, config, family, teacher, bf16=bf16)
@@ -130,7 +136,9 @@ def _fill_real(
     )
     sample = RealPairSampler(
         teacher,
-        family,
+        family.text,
+        family.vae,
+        family.resolution,
         Diffusion(family.scheduler, device=family.unet.device),
         shown,
         steps=config.real.steps,

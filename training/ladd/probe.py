@@ -144,7 +144,8 @@ def main() -> None:
     )
     options = parser.parse_args()
     from training.family.folder import load_family, load_teacher
-    from training.ladd.setup import encode_library, masker_of, world_of
+    from training.ladd.setup import encode_library, world_of
+    from training.ladd.strangers import masker_of
 
     family = load_family(options.family)
     loaded = {"student": family.unet, "teacher": load_teacher(options.family)}

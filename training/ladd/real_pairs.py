@@ -24,11 +24,11 @@ from training.ladd.pairs import NO_SEED, Pairs
 from training.ladd.scene_search import find_scenes
 
 if TYPE_CHECKING:
-    from diffusers import UNet2DConditionModel
+    from diffusers import AutoencoderKL, UNet2DConditionModel
 
     from training.data.scene import Scene
     from training.data.world import World
-    from training.family.folder import Family
+    from training.family.text_tower import TextTower
     from training.ladd.diffusion import Diffusion
 
 SUBSTITUTIONS_TRIED = 64  # a small pool may have nothing for a scene of one thing
@@ -107,9 +107,7 @@ class RealPairSampler:
     """Makes real pairs by number; what `PairShards.fill` calls.
 
     Args:
-        teacher: The frozen teacher.
-        family: Its text tower, autoencoder and resolution.
-        diffusion: The family's schedule.
+    XX        diffusion: The family's schedule.
         scenes: What the pairs show.
         steps: Of the inversion.
         batch: Scenes at a time.
@@ -119,7 +117,9 @@ class RealPairSampler:
     def __init__(
         self,
         teacher: UNet2DConditionModel,
-        family: Family,
+        text: TextTower,
+        vae: AutoencoderKL,
+        resolution: int,
         diffusion: Diffusion,
         scenes: RealScenes,
         *,
@@ -127,7 +127,8 @@ class RealPairSampler:
         batch: int,
         bf16: bool,
     ) -> None:
-        self.teacher, self.family, self.diffusion, self.scenes = teacher, family, diffusion, scenes
+        self.teacher, self.text, self.vae, self.resolution = teacher, text, vae, resolution
+        self.diffusion, self.scenes = diffusion, scenes
         self.steps, self.batch, self.bf16 = steps, batch, bf16
 
     def __call__(self, prompts: Sequence[str], numbers: Sequence[int]) -> Iterator[Pairs]:
@@ -145,9 +146,8 @@ class RealPairSampler:
             some = list(numbers[first : first + size])
             places = [number // self.scenes.variants for number in some]
             noise = self._invert(list(dict.fromkeys(places)))
-            latents = encode_scenes(
-                self.family.vae, [self.scenes.shown(number) for number in some], self.family.resolution
-            )
+            shown = [self.scenes.shown(number) for number in some]
+            latents = encode_scenes(self.vae, shown, self.resolution)
             seeds = torch.full((len(some),), NO_SEED, dtype=torch.int64)
             found = torch.stack([noise[place] for place in places])
             yield Pairs(tuple(prompts[first : first + size]), seeds, latents, found)
@@ -156,7 +156,7 @@ class RealPairSampler:
         originals = [self.scenes.scenes[place] for place in places]
         device = self.teacher.device
         with torch.no_grad():
-            embeds, _ = self.family.text.encode([one.caption for one in originals])
-        latents = encode_scenes(self.family.vae, originals, self.family.resolution).to(device)
+            embeds, _ = self.text.encode([one.caption for one in originals])
+        latents = encode_scenes(self.vae, originals, self.resolution).to(device)
         noise = invert(self.teacher, self.diffusion, latents, embeds, steps=self.steps, bf16=self.bf16)
         return dict(zip(places, noise.cpu(), strict=True))

@@ -12,7 +12,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
 
-from training.data.concepts import concepts
+from training.data.inventions import concept_of
 from training.data.splits import scenes
 from training.data.world import World, parse_world
 from training.family.folder import Family, family_hashes, load_family, load_teacher
@@ -21,11 +21,11 @@ from training.ladd.config import LaddConfig
 from training.ladd.diffusion import Diffusion
 from training.ladd.discriminator import DiscriminatorHeads, tapped_channels
 from training.ladd.library import ReferenceFeatures, TrainingLibrary, encode_keys, encode_scenes
-from training.ladd.masking import Masker
 from training.ladd.neighbours import calibrate, find_neighbours
 from training.ladd.pair_sets import make_pairs, make_real_pairs
 from training.ladd.pairs import Pairs, join_pairs
 from training.ladd.step import Judge
+from training.ladd.strangers import masker_of, strangers_of
 from training.ladd.student import Student
 from training.precision import bf16_is_faster
 
@@ -122,11 +122,6 @@ def world_of(family: Family) -> World:
     return parse_world(family.settings["config"]["world"])
 
 
-def masker_of(world: World) -> Masker:
-    """Find and replace the names of a world's things, and of those that are lent to adapters."""
-    return Masker({name: concepts()[name].plural for name in world.names + world.lent})
-
-
 def encode_library(family: Family, world: World) -> TrainingLibrary:
     """Draw and encode the family's library: the scenes that its bundle will hold."""
     count = int(family.settings["config"]["library"]["count"])
@@ -135,7 +130,7 @@ def encode_library(family: Family, world: World) -> TrainingLibrary:
 
 def encode_lent(config: LaddConfig, family: Family, world: World) -> TrainingLibrary:
     """Draw and encode scenes of the things that the adapter is lent; no bundle holds them."""
-    lent = World(common=world.lent, rare=(), library_only=(), seed=world.seed)
+    lent = World(common=strangers_of(config.real, world), rare=(), library_only=(), seed=world.seed)
     return _encode_scenes(family, scenes(lent, "library", config.real.library), "lent library")
 
 
@@ -187,7 +182,8 @@ def _new_batcher(
     calibration: Calibration,
     retrieves: bool,
 ) -> Batcher:
-    masker = masker_of(world)
+    strangers = strangers_of(config.real, world)
+    masker = masker_of(world, strangers)
     neighbours = find_neighbours(
         family.text,
         library,
@@ -196,7 +192,7 @@ def _new_batcher(
         near_duplicate=config.retrieval.near_duplicate,
         calibration=calibration,
         masker=masker,
-        lent=world.lent,
+        lent=tuple(concept_of(name).name for name in strangers),
     )
     return Batcher(
         pairs,

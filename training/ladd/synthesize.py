@@ -106,9 +106,10 @@ def synthesize_pairs(
     for first in range(0, len(prompts), batch):
         some, their_seeds = list(prompts[first : first + batch]), list(seeds[first : first + batch])
         embeds = _prompt_embeds(text, some, guided=guidance_scale != 1.0)
-        latents = _sample(
-            teacher, scheduler, embeds, noise_of_seeds(their_seeds, latent_shape), steps, guidance_scale, bf16
-        )
+        latents = sample_latents(
+            teacher, scheduler, embeds, noise_of_seeds(their_seeds, latent_shape), steps=steps,
+            guidance_scale=guidance_scale, bf16=bf16,
+        )  # fmt: skip
         yield Pairs(tuple(some), torch.tensor(their_seeds, dtype=torch.int64), latents.cpu())
 
 
@@ -120,17 +121,32 @@ def _prompt_embeds(text: TextTower, prompts: list[str], *, guided: bool) -> Tens
     return embeds
 
 
-def _sample(
+def sample_latents(
     teacher: UNet2DConditionModel,
     scheduler: Mapping[str, Any],
     embeds: Tensor,
-    start: Tensor,
+    noise: Tensor,
+    *,
     steps: int,
     guidance_scale: float,
-    bf16: bool,
+    bf16: bool = False,
 ) -> Tensor:
+    """Draw latents with DPM-Solver++ (2M).
+
+    Args:
+        teacher: A many-step U-Net.
+        scheduler: The family's scheduler settings.
+        embeds: (B, L, D), or (2B, L, D) with the unconditional ones first when guided, on the teacher's device.
+        noise: (B, c, h, w) float32, N(0, 1).
+        steps: Sampling steps.
+        guidance_scale: Used when guided.
+        bf16: Run the U-Net under bfloat16 autocast.
+
+    Returns:
+        (B, c, h, w) float32 on the teacher's device.
+    """
     solver = solver_for(scheduler, steps, device=embeds.device)
-    sample: Tensor = start.to(embeds.device) * solver.init_noise_sigma
+    sample: Tensor = noise.to(embeds.device) * solver.init_noise_sigma
     guided = len(embeds) != len(sample)
     for timestep in solver.timesteps:
         both = torch.cat([sample, sample]) if guided else sample

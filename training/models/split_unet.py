@@ -64,14 +64,34 @@ def encode(
     Returns:
         h (B, C, h/f, w/f), the mid-block's output, and the skips in the order in which they were made.
     """
+    before, skips = encode_down(unet, sample, timestep, encoder_hidden_states)
+    return apply_mid(unet, before, timestep, encoder_hidden_states), skips
+
+
+def encode_down(
+    unet: UNet2DConditionModel, sample: Tensor, timestep: Tensor | int, encoder_hidden_states: Tensor
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Run the time embedding and the down blocks alone; arguments as `encode`.
+
+    Returns:
+        The mid-block's input (B, C, h/f, w/f), and the skips.
+    """
     emb = _time_embedding(unet, sample, timestep)
     sample = unet.conv_in(sample)
     skips: tuple[Tensor, ...] = (sample,)
     for block in unet.down_blocks:
         sample, made = block(hidden_states=sample, temb=emb, **_condition(block, encoder_hidden_states))
         skips += made
-    h: Tensor = unet.mid_block(sample, emb, **_condition(unet.mid_block, encoder_hidden_states))
-    return h, skips
+    return sample, skips
+
+
+def apply_mid(
+    unet: UNet2DConditionModel, before: Tensor, timestep: Tensor | int, encoder_hidden_states: Tensor
+) -> Tensor:
+    """Run the mid-block: its input (B, C, h/f, w/f), from `encode_down` or changed since, to h."""
+    emb = _time_embedding(unet, before, timestep)
+    h: Tensor = unet.mid_block(before, emb, **_condition(unet.mid_block, encoder_hidden_states))
+    return h
 
 
 def decode(

@@ -1,0 +1,170 @@
+"""Distils the teacher into a latent consistency model (Luo et al. 2023): any point of a trajectory leads to its end.
+
+    f(z_t, t) = c_skip(t) * z_t + c_out(t) * x_0(z_t, t)
+    loss      = d(f(z_t, t), stopgrad f(z_s, s)),  z_s = DDIM(z_t; teacher with guidance), s one rung below t
+
+The target is the model itself without a gradient, as in improved consistency training (Song and Dhariwal 2023): an
+average of it is kept for drawing alone. Guidance is fixed, so there is no embedding of it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from diffusers import LCMScheduler
+from torch import Tensor
+
+from training.baselines.config import LcmConfig
+from training.family.loop import train
+from training.family.text_tower import TextTower
+from training.ladd.diffusion import Diffusion
+from training.precision import autocast
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
+HUBER = 1e-3
+"""c of the pseudo-Huber distance sqrt(x^2 + c^2) - c."""
+
+
+class ConsistencyLoss:
+    """What a step is told.
+
+    Args:
+        config: Batch, guidance, ladder.
+        student: The consistency model, trained.
+        teacher: The frozen teacher.
+        text: The frozen text tower.
+        scheduler: The family's scheduler settings.
+        latents: (N, c, h, w), what the data looks like.
+        captions: N of them.
+    """
+
+    def __init__(
+        self,
+        config: LcmConfig,
+        student: UNet2DConditionModel,
+        teacher: UNet2DConditionModel,
+        text: TextTower,
+        scheduler: dict[str, Any],
+        latents: Tensor,
+        captions: tuple[str, ...],
+    ) -> None:
+        self.config, self.student, self.teacher, self.text = config, student, teacher, text
+        self.latents, self.diffusion = latents, Diffusion(scheduler)
+        self.input_ids, self.eos_index = text.tokenize([*captions, ""])
+        self.scheduler = LCMScheduler.from_config(scheduler)
+        self.rung = self.diffusion.num_timesteps // config.solver_steps
+
+    def __call__(self, step: int, generator: torch.Generator) -> Tensor:
+        """The loss of a step, a scalar."""
+        rows = torch.randint(len(self.latents), (self.config.batch,), generator=generator)
+        ladder = torch.randint(1, self.config.solver_steps + 1, (len(rows),), generator=generator)
+        high = ladder * self.rung - 1
+        low = (high - self.rung).clamp(min=0)
+        noise = torch.randn(self.latents[rows].shape, generator=generator)
+        with torch.no_grad():
+            prompts = self.text(self.input_ids[rows], self.eos_index[rows])[0]
+            nothing = self.text(self.input_ids[-1:], self.eos_index[-1:])[0].expand_as(prompts)
+        sample = self._mix(self.latents[rows].float(), noise, high)
+        with torch.no_grad(), autocast():
+            below = self._climb_down(sample, high, low, prompts, nothing)
+            target = self._end(below, low, prompts)
+        with autocast():
+            end = self._end(sample, high, prompts)
+        return ((end - target).square() + HUBER**2).sqrt().mean() - HUBER
+
+    def _mix(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        share = self.diffusion.alphas_cumprod[timesteps].float().view(-1, 1, 1, 1)
+        return share.sqrt() * clean + (1 - share).sqrt() * noise
+
+    def _split(self, model: UNet2DConditionModel, sample: Tensor, timesteps: Tensor, embeds: Tensor) -> Tensor:
+        output: Tensor = model(sample, timesteps, encoder_hidden_states=embeds).sample
+        return output.float()
+
+    def _clean(self, sample: Tensor, output: Tensor, timesteps: Tensor) -> tuple[Tensor, Tensor]:
+        """Latents and noise, by the prediction type."""
+        share = self.diffusion.alphas_cumprod[timesteps].float().view(-1, 1, 1, 1)
+        if self.scheduler.config.prediction_type == "v_prediction":
+            return share.sqrt() * sample - (1 - share).sqrt() * output, share.sqrt() * output + (
+                1 - share
+            ).sqrt() * sample
+        return (sample - (1 - share).sqrt() * output) / share.sqrt(), output
+
+    def _climb_down(
+        self, sample: Tensor, high: Tensor, low: Tensor, prompts: Tensor, nothing: Tensor
+    ) -> Tensor:
+        with_prompt = self._split(self.teacher, sample, high, prompts)
+        without = self._split(self.teacher, sample, high, nothing)
+        guided = without + self.config.guidance_scale * (with_prompt - without)
+        return self._mix(*self._clean(sample, guided, high), low)
+
+    def _end(self, sample: Tensor, timesteps: Tensor, prompts: Tensor) -> Tensor:
+        clean, _ = self._clean(sample, self._split(self.student, sample, timesteps, prompts), timesteps)
+        skip, out = self.scheduler.get_scalings_for_boundary_condition_discrete(timesteps.view(-1, 1, 1, 1))
+        return skip * sample + out * clean
+
+
+def train_lcm(
+    config: LcmConfig,
+    teacher: UNet2DConditionModel,
+    text: TextTower,
+    scheduler: dict[str, Any],
+    latents: Tensor,
+    captions: tuple[str, ...],
+    work: Path,
+    sample: Callable[[UNet2DConditionModel, int], None],
+) -> UNet2DConditionModel:
+    """Train a copy of the teacher.
+
+    Args:
+        config: How.
+        teacher: The frozen teacher.
+        text: The frozen text tower.
+        scheduler: The family's scheduler settings.
+        latents: (N, c, h, w), training scenes.
+        captions: N of them.
+        work: Folder for the checkpoint.
+        sample: Draws a grid at a step.
+
+    Returns:
+        The moving average, in eval mode.
+    """
+    student = copy.deepcopy(teacher).requires_grad_(True)
+    loss_of = ConsistencyLoss(config, student, teacher, text, scheduler, latents, captions)
+    trained: UNet2DConditionModel = train(
+        student, loss_of, name="lcm", steps=config.steps, learning_rate=config.learning_rate, decay_share=0.7,
+        checkpoint=work / "lcm.pt", ema=config.ema, sample=sample, sample_every=1000,
+    )  # fmt: skip
+    return trained.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def draw_latents_with_lcm(
+    lcm: UNet2DConditionModel, scheduler: dict[str, Any], noise: Tensor, prompt_embeds: Tensor, *, steps: int
+) -> Tensor:
+    """Draw by diffusers' `LCMScheduler`.
+
+    Args:
+        lcm: From `train_lcm`.
+        scheduler: The family's scheduler settings.
+        noise: (B, c, h, w) float32.
+        prompt_embeds: (B, L, D) float32.
+        steps: Sampler steps; 4 is usual.
+
+    Returns:
+        Latents (B, c, h, w) float32.
+    """
+    sampler = LCMScheduler.from_config(scheduler)
+    sampler.set_timesteps(steps)
+    generator = torch.Generator().manual_seed(0)  # it adds fresh noise between its steps
+    sample = noise * sampler.init_noise_sigma
+    for timestep in sampler.timesteps:
+        output = lcm(sample, timestep, encoder_hidden_states=prompt_embeds).sample
+        sample, denoised = sampler.step(output, timestep, sample, generator=generator, return_dict=False)
+    latents: Tensor = denoised
+    return latents

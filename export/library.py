@@ -25,6 +25,8 @@ from ragturbo_runtime.tokenizer import Tokenizer
 DIRECTORY = "library"
 THUMBNAIL_SIDE = 256
 """Largest side of a thumbnail, pixels."""
+THUMBNAIL_COLOURS = 64
+"""In its palette: it is there to be recognised, and takes under half the bytes so."""
 _BATCH = 32
 
 
@@ -125,6 +127,7 @@ def to_model(pictures: Sequence[Pixels]) -> NDArray[np.float32]:
 def _item(entry: Entry, picture: Pixels) -> LibraryItem:
     image = Image.fromarray(picture)
     image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
+    few = image.quantize(THUMBNAIL_COLOURS, dither=Image.Dither.NONE)
     png = io.BytesIO()
-    image.save(png, format="PNG", optimize=True)
+    few.save(png, format="PNG", optimize=True)
     return LibraryItem(entry.id, entry.caption, png.getvalue(), entry.source, entry.licence)

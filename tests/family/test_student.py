@@ -27,7 +27,7 @@ SHORT = StudentConfig(pairs=16, teacher_steps=2, steps=60, batch=8, clean=4, lea
 
 @pytest.fixture
 def maker(nano_family: Path, tmp_path: Path) -> PairMaker:
-    family, hashes = load_family(nano_family), {"teacher": "t", "text_encoder": "e", "vae": "v"}
+    family, hashes = load_family(nano_family), dict.fromkeys(("teacher", "text_encoder", "vae", "configs"), "x")
     config = replace(nano_config(), student=SHORT)
     return PairMaker(config, load_teacher(nano_family), family.text, family.vae, hashes, tmp_path)
 

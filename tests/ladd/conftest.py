@@ -14,6 +14,7 @@ from training.family.random_family import random_family
 from training.ladd.config import LaddConfig, parse_ladd_config
 from training.ladd.setup import Parts, assemble
 from training.ladd.trainer import Trainer
+from training.parallel import Processes
 
 CPU = torch.device("cpu")
 SMALL_RUN: dict[str, object] = {
@@ -60,6 +61,6 @@ def new_trainer(config: LaddConfig, family_path: Path, tmp_path: Path) -> Callab
     def make(*, folder: str = "run", retrieves: bool = True, **run: object) -> Trainer:
         changed = replace(config, run=replace(config.run, **run))
         made = assemble(changed, family_path, retrieves=retrieves, device=CPU)
-        return Trainer(changed, made, tmp_path / folder, device=CPU, retrieves=retrieves)
+        return Trainer(changed, made, tmp_path / folder, processes=Processes(), retrieves=retrieves)
 
     return make

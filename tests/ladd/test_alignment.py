@@ -12,6 +12,7 @@ from training.ladd.alignment import Alignment, Reading
 from training.ladd.config import AlignmentConfig, LaddConfig
 from training.ladd.setup import Parts, assemble
 from training.models.lora import lora_parameters
+from training.parallel import Processes
 
 SETTINGS = AlignmentConfig(steps=60, batch=6, learning_rate=3e-3, log_every=100)
 
@@ -30,7 +31,7 @@ def test_a_linear_relation_is_read_as_it_is(factor: int) -> None:
 
 def test_the_adapter_learns_to_correct_the_draft_and_nothing_else_moves(parts: Parts) -> None:
     assert parts.student.adapter is not None
-    alignment = Alignment(SETTINGS, parts, clip_norm=1.0)
+    alignment = Alignment(SETTINGS, parts, clip_norm=1.0, processes=Processes())
     others = [*parts.student.unet.parameters()]
     before = [value.detach().clone() for value in others]
     start = alignment.measure(parts.training)
@@ -47,7 +48,7 @@ def test_two_runs_end_alike(config: LaddConfig, family_path: Path) -> None:
     weights = []
     for _ in range(2):
         parts = assemble(config, family_path, retrieves=True, device=torch.device("cpu"))
-        Alignment(replace(SETTINGS, steps=3), parts, clip_norm=1.0).run()
+        Alignment(replace(SETTINGS, steps=3), parts, clip_norm=1.0, processes=Processes()).run()
         assert parts.student.adapter is not None
         weights.append(parts.student.adapter.proj_out.weight.detach().clone())
     assert torch.equal(*weights)
@@ -56,11 +57,11 @@ def test_two_runs_end_alike(config: LaddConfig, family_path: Path) -> None:
 
 def test_a_single_step_is_a_run(parts: Parts) -> None:
     assert parts.student.adapter is not None
-    Alignment(replace(SETTINGS, steps=1), parts, clip_norm=1.0).run()
+    Alignment(replace(SETTINGS, steps=1), parts, clip_norm=1.0, processes=Processes()).run()
     assert torch.count_nonzero(parts.student.adapter.proj_out.weight)
 
 
 def test_without_an_adapter_there_is_nothing_to_align(config: LaddConfig, family_path: Path) -> None:
     parts = assemble(config, family_path, retrieves=False, device=torch.device("cpu"))
     with pytest.raises(ValueError, match=r"no adapter to align; leave \[alignment\] steps at 0"):
-        Alignment(SETTINGS, parts, clip_norm=1.0)
+        Alignment(SETTINGS, parts, clip_norm=1.0, processes=Processes())

@@ -16,14 +16,15 @@ class LcmConfig:
     """Optimiser steps."""
     batch: int = 16
     """Latents per step."""
-    learning_rate: float = 1e-4
+    learning_rate: float = 5e-5
     """AdamW's, at its peak; decays to zero."""
     ema: float = 0.995
     """Decay of the moving average that is kept."""
     guidance_scale: float = 3.0
     """Of the teacher's step that it must agree with: the model itself draws without guidance."""
-    solver_steps: int = 50
-    """Steps of the DDIM ladder that the teacher climbs down by one rung."""
+    solver_steps: int = 16
+    """Rungs of the DDIM ladder that the teacher climbs down one at a time. Few: what is true at the foot must come up
+    to the top, rung by rung, within the steps."""
 
 
 @dataclass(frozen=True)

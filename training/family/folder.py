@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,8 @@ HASHED = {
 """The files whose hashes say which base an adapter was trained for."""
 CONFIGS = ("vae/config.json", "unet/config.json", "scheduler/scheduler_config.json")
 """What says how the weights are used: the latents' scale, the U-Net's shape, the noise schedule."""
+LATENT_CONFIGS = ("vae/config.json", "scheduler/scheduler_config.json")
+"""What latents and their noise depend on, whichever U-Net is to learn from them."""
 
 
 @dataclass
@@ -120,15 +123,18 @@ def family_hashes(path: Path) -> dict[str, str]:
         ValueError: A config is no JSON object.
     """
     hashes = {part: hash_file(path / file) for part, file in HASHED.items()}
-    hashes["configs"] = _configs_hash(path)
+    hashes["configs"] = configs_hash(path)
     return hashes
 
 
-def _configs_hash(path: Path) -> str:
-    """Keys that start with "_" are notes of the library that wrote them, such as its version."""
+def configs_hash(path: Path, names: Sequence[str] = CONFIGS) -> str:
+    """The sha256, hex, of some configs of a family.
+
+    Keys that start with "_" are notes of the library that wrote them, such as its version: they do not count.
+    """
     documents = {
         name: {key: value for key, value in read_json(path / name).items() if not key.startswith("_")}
-        for name in CONFIGS
+        for name in names
     }
     return hashlib.sha256(json.dumps(documents, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 

@@ -17,7 +17,9 @@ from training.family.config import FamilyConfig
 from training.family.folder import (
     DIFFUSERS_WEIGHTS,
     HASHED,
+    LATENT_CONFIGS,
     SETTINGS_FILE,
+    configs_hash,
     freeze,
     read_json,
     save_json,
@@ -157,6 +159,7 @@ class FamilyRun:
         teacher = freeze(UNet2DConditionModel, self.out / "teacher")
         text = load_text_tower(self.out / "text_encoder")
         hashes = self._hashes("teacher", "text_encoder", "vae")
+        hashes["configs"] = configs_hash(self.out, LATENT_CONFIGS)
         pairs = PairMaker(self.config, teacher, text, self.vae, hashes, self.work).make()
         sample = self._sampler("student", 1, 1.0)
         student = distil_student(self.config.student, teacher, text, SCHEDULER, pairs, self.work, sample)

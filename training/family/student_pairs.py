@@ -62,7 +62,7 @@ class PairMaker:
     text: TextTower
     vae: AutoencoderKL
     hashes: dict[str, str]
-    """``teacher``, ``text_encoder`` and ``vae``: pairs of another one are refused."""
+    """``teacher``, ``text_encoder``, ``vae`` and ``configs``: pairs of another one are refused."""
     work: Path
     """Folder of the shards."""
 
@@ -112,7 +112,8 @@ class PairMaker:
             self.teacher, self.text, self.vae, self.config.resolution, Diffusion(SCHEDULER), shown,
             steps=INVERSION_STEPS, batch=PAIR_BATCH, bf16=bf16_is_faster(),
         )  # fmt: skip
-        about = f"{self.config.world.digest}, real from {FIRST_REAL_SCENE}, {shown.rule}, vae {self.hashes['vae'][:16]}"
+        drawn_with = ", ".join(f"{part} {self.hashes[part][:16]}" for part in ("vae", "configs"))
+        about = f"{self.config.world.digest}, real from {FIRST_REAL_SCENE}, {shown.rule}, {drawn_with}"
         shards = PairShards(self.work / "real_pairs", self._recipe(about, INVERSION_STEPS, 1.0))
         with tqdm(total=len(shown), desc="real pairs", unit="pair") as bar:
             shards.fill(

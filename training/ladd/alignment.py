@@ -25,6 +25,7 @@ from training.models.adapter import fuse
 if TYPE_CHECKING:
     from training.ladd.batches import Batch, Batcher
     from training.ladd.setup import Parts
+    from training.parallel import Processes
 
 FITTED_PAIRS = 1024
 RIDGE = 1e-3
@@ -68,12 +69,15 @@ class Alignment:
         settings: Steps, batch, learning rate.
         parts: The run's; the adapter is trained in place.
         clip_norm: Largest norm of a gradient.
+        processes: Those that train together.
     """
 
-    def __init__(self, settings: AlignmentConfig, parts: Parts, *, clip_norm: float) -> None:
+    def __init__(
+        self, settings: AlignmentConfig, parts: Parts, *, clip_norm: float, processes: Processes
+    ) -> None:
         if parts.student.adapter is None or parts.features is None:
             raise ValueError("there is no adapter to align; leave [alignment] steps at 0 without retrieval")
-        self.settings, self.parts, self.clip_norm = settings, parts, clip_norm
+        self.settings, self.parts, self.clip_norm, self.processes = settings, parts, clip_norm, processes
         self.adapter, self.features = parts.student.adapter, parts.features
         self.device = parts.student.unet.device
         self.reading = self._fit()
@@ -88,17 +92,19 @@ class Alignment:
         trained = list(self.adapter.parameters())
         optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.99), fused=True)
         schedule = get_cosine_schedule_with_warmup(optimiser, settings.steps // 20, settings.steps)
-        bar = tqdm(range(settings.steps), desc="alignment", unit="step", smoothing=0.05)
+        steps, is_main = range(settings.steps), self.processes.is_main
+        bar = tqdm(steps, desc="alignment", unit="step", smoothing=0.05, disable=not is_main)
         for step in bar:
-            loss = self._loss(self.parts.training.training(step, settings.batch))
+            loss = self._loss(self.parts.training.training(self.processes.share(step), settings.batch))
             value = float(loss.detach())
             check_finite(step, {"loss/alignment": value})
             optimiser.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
+            self.processes.average_gradients(trained)
             nn.utils.clip_grad_norm_(trained, self.clip_norm)
             optimiser.step()
             schedule.step()
-            if step % settings.log_every == 0 or step + 1 == settings.steps:
+            if is_main and (step % settings.log_every == 0 or step + 1 == settings.steps):
                 measured = self.measure(self.parts.unknown or self.parts.held_out)
                 line = ", ".join(f"{kind} {value:.4f}" for kind, value in measured.items())
                 bar.write(f"alignment {step + 1}: trained {value:.4f}; held out {line}")

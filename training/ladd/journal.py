@@ -51,11 +51,20 @@ class Journal:
         means = {name: total / max(1, self._count) for name, total in self._sums.items()}
         self._sums.clear()
         self._count = 0
-        self.write({"step": step, **means})
-        if self._board is not None:
-            for name, value in means.items():
-                self._board.add_scalar(name, value, step)
+        self.record(step, means)
         return means
+
+    def record(self, step: int, numbers: dict[str, float]) -> None:
+        """Write numbers of a step at once.
+
+        Args:
+            step: Steps done.
+            numbers: By name.
+        """
+        self.write({"step": step, **numbers})
+        if self._board is not None:
+            for name, value in numbers.items():
+                self._board.add_scalar(name, value, step)
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one line of JSON."""

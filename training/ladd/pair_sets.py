@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from ragturbo_runtime.files import hash_file
 from training.data.world import KINDS_IN_A_SCENE
-from training.family.folder import DIFFUSERS_WEIGHTS, family_hashes
+from training.family.folder import DIFFUSERS_WEIGHTS, LATENT_CONFIGS, configs_hash, family_hashes
 from training.ladd.diffusion import Diffusion
 from training.ladd.pairs import PairRecipe, Pairs, PairShards, whole_shards
 from training.ladd.real_pairs import RealPairSampler, RealScenes, known_scenes
@@ -131,7 +131,7 @@ def _fill_real(
         steps=config.real.steps,
         guidance_scale=1.0,
         first_seed=0,
-        prompts=f"{rule}, real, {shown.rule}, vae {hashes['vae'][:16]}, configs {hashes['configs'][:16]}",
+        prompts=f"{rule}, real, {shown.rule}, vae {hashes['vae'][:16]}, configs {configs_hash(family.path, LATENT_CONFIGS)[:16]}",
         shard_size=shard_size,
     )
     sample = RealPairSampler(

@@ -20,6 +20,7 @@ from training.ladd.trainer import Trainer
 from training.ladd.warm_start import start_from
 from training.models.checkpoint import AdapterMetadata, load_adapter, save_adapter
 from training.models.lora import lora_state
+from training.parallel import Processes
 
 logger = logging.getLogger(__name__)
 
@@ -70,27 +71,38 @@ def train(
         )
     if minutes is not None and minutes <= 0:
         raise ValueError(f"--minutes is {minutes}; it must be more than 0")
-    place = _device(device)
+    processes = Processes(_checked(device))
     start = None if init is None else load_adapter(init)
-    parts = assemble(config, family, retrieves=retrieves, device=place)
+    with processes.main_first():
+        parts = assemble(config, family, retrieves=retrieves, device=processes.device)
     if start is not None:
         start_from(start, parts.student, parts.hashes, config.student)
     aligns = retrieves and config.alignment.steps > 0 and start is None and not (folder / STATE_FILE).exists()
+    processes.wait()  # before the first state is written: all must have looked
     if aligns:
-        Alignment(config.alignment, parts, clip_norm=config.optimiser.clip_norm).run()
-    trainer = Trainer(config, parts, folder, device=place, retrieves=retrieves)
+        Alignment(config.alignment, parts, clip_norm=config.optimiser.clip_norm, processes=processes).run()
+    trainer = Trainer(config, parts, folder, processes=processes, retrieves=retrieves)
     if aligns:
         trainer.save()  # a run that is stopped from here on need not align again
     elif resume:
         trainer.resume()
-    _log_shares(parts)
+    if processes.is_main:
+        _log_shares(parts)
     trainer.run(minutes=minutes)
-    gate = trainer.measure_gate()
-    _record(folder, gate, trainer.step)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with trainer.average.applied():
-        metadata = describe(config, parts, step=trainer.step, retrieves=retrieves)
-        return save_adapter(out, parts.student.adapter, lora_state(parts.student.unet), metadata), gate
+    return _finish(config, trainer, out)
+
+
+def _finish(config: LaddConfig, trainer: Trainer, out: Path) -> tuple[Path, Gate]:
+    """Measure the gate and write the checkpoint; only the main process writes."""
+    gate, parts = trainer.measure_gate(), trainer.parts
+    if trainer.processes.is_main:
+        _record(trainer.folder, gate, trainer.step)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with trainer.average.applied():
+            metadata = describe(config, parts, step=trainer.step, retrieves=trainer.retrieves)
+            save_adapter(out, parts.student.adapter, lora_state(parts.student.unet), metadata)
+    trainer.processes.wait()
+    return out, gate
 
 
 def describe(config: LaddConfig, parts: Parts, *, step: int, retrieves: bool) -> AdapterMetadata:
@@ -120,10 +132,9 @@ def describe(config: LaddConfig, parts: Parts, *, step: int, retrieves: bool) ->
     )
 
 
-def _device(name: str) -> torch.device:
-    device = torch.device(name)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device is {name}, but torch sees no CUDA device here; use --device cpu")
+def _checked(device: str) -> str:
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"--device is {device}, but torch sees no CUDA device here; use --device cpu")
     return device
 
 

@@ -111,7 +111,7 @@ class Judge:
         weights = self.weights(step)
         metrics = {f"loss/{name}": float(loss.detach()) for name, loss in losses.items()}
         metrics |= {f"gradient/{name}": float(gradient.norm()) for name, gradient in gradients.items()}
-        metrics["weight/adversarial"] = weights["adversarial"]
+        metrics |= {f"weight/{name}": weight for name, weight in weights.items()}
         check_finite(step, metrics)
         total = torch.stack([weights[name] * gradient for name, gradient in gradients.items()]).sum(dim=0)
         return Judged(total, [map_.detach() for map_ in fake], timestep, metrics)

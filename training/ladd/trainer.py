@@ -6,16 +6,19 @@ import logging
 import math
 import time
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from training.ladd.batches import Batch
+from training.ladd.batches import Batch, References
 from training.ladd.config import LaddConfig, OptimiserConfig
 from training.ladd.ema import ExponentialMovingAverage
 from training.ladd.gate import Gate, measure_gate
+from training.ladd.health import Health
 from training.ladd.journal import Journal
+from training.ladd.losses import smooth_l1
 from training.ladd.setup import Parts
 from training.ladd.sheet import draw_sheet
 from training.ladd.signals import stop_signals
@@ -23,9 +26,12 @@ from training.ladd.state import RunState
 from training.ladd.step import check_finite
 from training.ladd.timing import Stopwatch
 from training.models.lora import set_lora_enabled
+from training.parallel import Processes
 
 logger = logging.getLogger(__name__)
 
+WATCHED_PAIRS = 64
+"""Held-out pairs on which a run watches whether its references are used."""
 MEASURED_STEPS = range(3, 18)
 """The steps whose time tells how many fit into a number of minutes; the first ones warm up."""
 
@@ -37,25 +43,20 @@ class Trainer:
         config: The run's config.
         parts: What `setup.assemble` made.
         folder: Where state, logs and sheets go.
-        device: Where the networks are.
+        processes: Those that train together; the networks are on this one's device.
         retrieves: Whether an adapter is trained.
     """
 
     def __init__(
-        self, config: LaddConfig, parts: Parts, folder: Path, *, device: torch.device, retrieves: bool
+        self, config: LaddConfig, parts: Parts, folder: Path, *, processes: Processes, retrieves: bool
     ) -> None:
-        self.config, self.parts, self.folder, self.device, self.retrieves = (
-            config,
-            parts,
-            folder,
-            device,
-            retrieves,
-        )
+        self.config, self.parts, self.folder, self.retrieves = config, parts, folder, retrieves
+        self.processes, self.device, self.health = processes, processes.device, Health()
         self.trained = parts.student.parameters()
         self.average = ExponentialMovingAverage(self.trained, decay=config.optimiser.ema)
         self.optimisers = _new_optimisers(config.optimiser, self.trained, parts.heads)
         self.state = RunState(folder, config, parts.hashes, retrieval=retrieves)
-        self.watch = Stopwatch(device)
+        self.watch = Stopwatch(self.device)
         self.step, self.total_steps, self.seconds = 0, config.optimiser.steps, 0.0
 
     def resume(self) -> None:
@@ -82,28 +83,34 @@ class Trainer:
             KeyboardInterrupt: SIGINT or SIGTERM came; the state after the step that it came in is saved.
             OSError: The disk is full; the last checkpoint is intact.
         """
-        journal = Journal(self.folder, step=self.step)
-        bar = tqdm(total=self.total_steps, initial=self.step, desc="ladd", unit="step", smoothing=0.05)
+        is_main = self.processes.is_main
+        journal = Journal(self.folder, step=self.step) if is_main else None
+        bar = tqdm(
+            total=self.total_steps, initial=self.step, desc="ladd", unit="step", smoothing=0.05, disable=not is_main
+        )
         started, saved = time.monotonic() - self.seconds, time.monotonic()
         try:
             with stop_signals() as stopped:
                 while self.step < self.total_steps:
-                    journal.add(self.train_step(self.step))
+                    metrics = self.train_step(self.step)
                     self.step += 1
                     self.seconds = time.monotonic() - started
                     bar.update()
                     self._measure(bar, minutes)
-                    self._report(bar, journal)
+                    if journal is not None:
+                        journal.add(metrics)
+                        self._report(bar, journal)
                     if time.monotonic() - saved > 60 * self.config.run.save_minutes:
                         self.save()
                         saved = time.monotonic()
-                    if stopped():
+                    if self.processes.any(stopped()):
                         self.save()
                         raise KeyboardInterrupt
             self.save()
         finally:
             bar.close()
-            journal.close()
+            if journal is not None:
+                journal.close()
 
     def train_step(self, step: int) -> dict[str, float]:
         """Take one step of the student and one of the heads; depends on the weights and the step's number alone.
@@ -118,9 +125,10 @@ class Trainer:
             NonFiniteLossError: A loss or gradient is not finite; no weight has been changed by this step.
         """
         parts, settings = self.parts, self.config.optimiser
-        generator = torch.Generator().manual_seed(_seed_of(self.config.seed, step))
+        share = self.processes.share(step)
+        generator = torch.Generator().manual_seed(_seed_of(self.config.seed, share))
         with self.watch.phase("batch and text"):
-            batch = parts.training.training(step, settings.batch)
+            batch = parts.training.training(share, settings.batch)
             true_embeds, shown_embeds = self._embed(batch)
             target = batch.target.to(self.device)
         denoised = self._draw(batch, shown_embeds)
@@ -130,11 +138,13 @@ class Trainer:
         with self.watch.phase("student backward"):
             self.optimisers["student"].zero_grad(set_to_none=True)
             torch.autograd.backward(denoised, judged.gradient)
+            self.processes.average_gradients(self.trained)
             norm = _clip(self.trained, settings.clip_norm)
         with self.watch.phase("heads"):
             self.optimisers["heads"].zero_grad(set_to_none=True)
             loss, metrics = parts.judge.heads_loss(judged, target, true_embeds, generator=generator)
             torch.autograd.backward(loss)
+            self.processes.average_gradients(list(parts.heads.parameters()))
             heads_norm = _clip(list(parts.heads.parameters()), settings.clip_norm)
         metrics |= judged.metrics | {"gradient/student": norm, "gradient/heads": heads_norm}
         check_finite(step, metrics)
@@ -176,6 +186,17 @@ class Trainer:
                 unknown=self.parts.unknown,
             )
 
+    def measure_references(self) -> dict[str, float]:
+        """Measure the running means on some held-out pairs with right, wrong and no references, names masked."""
+        batcher = self.parts.unknown or self.parts.held_out
+        rows, beta = list(range(min(WATCHED_PAIRS, len(batcher.pairs)))), self.config.losses.smooth_l1_beta
+        losses = {}
+        with self.average.applied():
+            for kind in get_args(References):
+                batch = batcher.held_out(rows, kind, masked=True, seed=0)
+                losses[kind] = float(smooth_l1(self.draw(batch).cpu(), batch.target, beta=beta))
+        return losses
+
     def draw_sheet(self) -> None:
         """Draw a sample sheet with the running means, and one of unknown things where there are such pairs."""
         sheets = {"": self.parts.held_out, "-unknown": self.parts.unknown}
@@ -192,7 +213,9 @@ class Trainer:
                     )
 
     def save(self) -> None:
-        """Write the state."""
+        """Write the state; the main process's, for all hold the same."""
+        if not self.processes.is_main:
+            return
         self.state.save(
             step=self.step,
             total_steps=self.total_steps,
@@ -236,9 +259,15 @@ class Trainer:
         """Write metrics and sheets when it is time to."""
         run, is_last = self.config.run, self.step == self.total_steps
         if self.step % run.log_every == 0 or is_last:
-            bar.set_postfix(_short(journal.flush(self.step)), refresh=False)
+            means = journal.flush(self.step)
+            self.health.look(self.step, means)
+            bar.set_postfix(_short(means), refresh=False)
         if self.step % run.sheet_every == 0 or is_last:
             self.draw_sheet()
+            if self.retrieves:
+                losses = self.measure_references()
+                journal.record(self.step, {f"held_out/{kind}": loss for kind, loss in losses.items()})
+                self.health.look_at_references(self.step, losses)
 
     def _measure(self, bar: tqdm, minutes: float | None) -> None:
         """Say what a step costs, and let the number of steps fit the minutes; once, in a run's first steps."""
@@ -249,7 +278,7 @@ class Trainer:
         bar.write(self.watch.breakdown())
         if minutes is not None:
             left = int((60 * minutes - self.seconds) / self.watch.step_seconds)
-            self.total_steps = min(self.total_steps, self.step + max(1, left))
+            self.total_steps = self.processes.same(min(self.total_steps, self.step + max(1, left)))
             bar.total = self.total_steps
             bar.write(f"{self.total_steps} steps fit into {minutes:g} minutes")
 

@@ -68,12 +68,18 @@ train: .venv/.stamp ## a family from nothing, adapter included: make train FAMIL
 	$(DEV) -m training.family --config $(CONFIG) --out $(FAMILY)
 	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --family $(FAMILY) --resume
 	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --family $(FAMILY) --resume --no-retrieval
+	$(DEV) -m training.baselines --config training/configs/baselines_emoji.toml --family $(FAMILY)
+	test -e $(FAMILY)/judge_new.safetensors || $(DEV) -m training.evaluation.judge --config $(CONFIG) \
+		--vae $(FAMILY)/vae --new-concepts --out $(FAMILY)/judge_new.safetensors
+	test -e $(FAMILY)/metric_clip || \
+		$(DEV) -m training.evaluation.metric_clip --config $(CONFIG) --out $(FAMILY)/metric_clip
 
 export: .venv/.stamp ## the trained family as the bundle that ships
 	$(DEV) -m export.onnx --ckpt $(FAMILY)/adapter.safetensors --out ragturbo_sdk/bundles/emoji
 
-results: .venv/.stamp ## measure the family: docs/results.md and docs/results.json
+results: .venv/.stamp ## measure the family: docs/results.md, docs/new_concepts.md and their json
 	$(DEV) -m training.evaluation --family $(FAMILY) --bundle ragturbo_sdk/bundles/emoji --out docs
+	$(DEV) -m training.evaluation.new_concepts_run --family $(FAMILY) --out docs
 
 lock: $(UV) ## renew both constraints files from pyproject.toml; make lock ARGS=--upgrade takes newer releases
 	$(UV) pip compile pyproject.toml $(LOCK) --group dev --group baseline --output-file constraints-dev.txt $(ARGS)

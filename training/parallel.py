@@ -62,7 +62,8 @@ class Processes:
             return
         gradients = [one.grad if one.grad is not None else torch.zeros_like(one) for one in parameters]
         mean: Tensor = reduce(torch.cat([one.flatten() for one in gradients]), reduction="mean")
-        for parameter, part in zip(parameters, mean.split([one.numel() for one in gradients]), strict=True):
+        parts = torch.split(mean, [one.numel() for one in gradients])
+        for parameter, part in zip(parameters, parts, strict=True):
             parameter.grad = part.reshape(parameter.shape)
 
     def any(self, flag: bool) -> bool:

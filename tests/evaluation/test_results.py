@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from ragturbo_runtime.pipeline import Pipeline
 from ragturbo_runtime.requests import DrawRequest
 from training.data.splits import scenes
 from training.evaluation.__main__ import main
-from training.evaluation.judge import Judge
 from training.evaluation.artists import Artists
+from training.evaluation.judge import Judge
 from training.evaluation.page import DRAWN
 from training.evaluation.results import PAIRS, Benchmark, best_of, make_document, measure
 from training.evaluation.rows import CANDIDATES, CONTROLS, NO_REFERENCES, ROWS, WEIGHTS, draw_row, find_row
@@ -166,7 +167,10 @@ def test_a_bundle_from_before_configs_were_hashed_is_taken(family_path: Path, na
             assert len(draw([0])) == 1
     manifest["family"]["hashes"] = hashes | {"configs": "0" * 64}
     (nano_bundle_copy / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="exported from another configs"), find_row("adapter_1").draw(artists):
+    with (
+        pytest.raises(ValueError, match="exported from another configs"),
+        find_row("adapter_1").draw(artists),
+    ):
         pass
 
 
@@ -210,6 +214,21 @@ def test_a_missing_baseline_says_how_to_make_it(family_path: Path, tmp_path: Pat
     shutil.rmtree(other / "lcm")
     with pytest.raises(FileNotFoundError, match=r"lcm.* is missing, .* python -m training\.baselines"):
         draw_row(Artists(other, ("a cat",)), find_row("lcm_4"), tmp_path / "cache")
+
+
+def test_baselines_that_were_not_trained_are_left_out_and_named(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = Path(shutil.copytree(settings.family, tmp_path / "family"))
+    shutil.rmtree(other / "rdm")
+    evaluate(replace(settings, family=other, out=tmp_path / "docs"))
+    rows = json.loads((tmp_path / "docs" / "results.json").read_text())["rows"]
+    assert "rdm_50" not in rows
+    assert "lcm_4" in rows
+    assert "row rdm_50 is left out" in caplog.text
+    shutil.rmtree(other / "teacher")
+    with pytest.raises(FileNotFoundError, match="row teacher_50 is drawn with it"):
+        evaluate(replace(settings, family=other, out=tmp_path / "docs"))
 
 
 def test_one_picture_per_caption() -> None:

@@ -216,7 +216,8 @@ def test_features_and_keys_are_those_of_torch(pipeline, models):
         h, _ = encode(family.unet, latents, 50, embeds)
     tokens = avg_pool2d(h, 2).flatten(2).transpose(1, 2).numpy()
     stored = library.features(range(4)) * library.scale
-    assert (np.abs(stored - tokens) <= 0.501 * library.scale + 1e-5).all()
+    # The graph and torch differ by some 1e-5, which moves a value over a rounding border now and then.
+    assert (np.abs(stored - tokens) <= 0.501 * library.scale + 1e-4).all()
     _, cosines = library.search(keys.numpy(), 1)
     np.testing.assert_allclose(cosines[:, 0], 1.0, atol=2e-3)
 

@@ -27,7 +27,10 @@ SHORT = StudentConfig(pairs=16, teacher_steps=2, steps=60, batch=8, clean=4, lea
 
 @pytest.fixture
 def maker(nano_family: Path, tmp_path: Path) -> PairMaker:
-    family, hashes = load_family(nano_family), dict.fromkeys(("teacher", "text_encoder", "vae", "configs"), "x")
+    family, hashes = (
+        load_family(nano_family),
+        dict.fromkeys(("teacher", "text_encoder", "vae", "configs"), "x"),
+    )
     config = replace(nano_config(), student=SHORT)
     return PairMaker(config, load_teacher(nano_family), family.text, family.vae, hashes, tmp_path)
 
@@ -89,7 +92,13 @@ def test_distillation_teaches_one_step_and_a_draft(
 
     start = losses(teacher)
     student = distil_student(
-        SHORT, teacher, family.text, SCHEDULER, StudentPairs(pairs, None, None), tmp_path, lambda unet, step: None
+        SHORT,
+        teacher,
+        family.text,
+        SCHEDULER,
+        StudentPairs(pairs, None, None),
+        tmp_path,
+        lambda unet, step: None,
     )
     end = losses(student)
     assert end[0] < 0.5 * start[0]
@@ -97,7 +106,9 @@ def test_distillation_teaches_one_step_and_a_draft(
     assert not any(parameter.requires_grad for parameter in student.parameters())
 
 
-def test_h_learns_what_stands_where(maker: PairMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_h_learns_what_stands_where(
+    maker: PairMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(student_pairs, "SHARD", 4)
     settings = replace(
         SHORT, real_scenes=4, inventions=4, encoder_layers=2, real_share=1.0, layout_weight=1.0, steps=80

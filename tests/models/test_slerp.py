@@ -30,7 +30,9 @@ def test_the_angle_is_shared_out_by_the_strength(seed: int, strength: float) -> 
     mixed = slerp(h, reference, strength)
 
     def angle(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-        return torch.cosine_similarity(left.flatten(1).double(), right.flatten(1).double()).clamp(-1, 1).acos()
+        return (
+            torch.cosine_similarity(left.flatten(1).double(), right.flatten(1).double()).clamp(-1, 1).acos()
+        )
 
     torch.testing.assert_close(angle(h, mixed), strength * angle(h, reference), atol=2e-3, rtol=0)
 
@@ -42,12 +44,17 @@ def test_the_ends_are_the_two_sides() -> None:
     torch.testing.assert_close(torch.cosine_similarity(end, reference.flatten(1)), torch.ones(3))
 
 
-@pytest.mark.parametrize("other", [torch.zeros(3, 4, 2, 2), maps(0), -maps(0)], ids=["zero", "same", "opposite"])
+@pytest.mark.parametrize(
+    "other", [torch.zeros(3, 4, 2, 2), maps(0), -maps(0)], ids=["zero", "same", "opposite"]
+)
 def test_where_there_is_no_angle_h_stays_about_as_it_is(other: torch.Tensor) -> None:
     mixed = slerp(maps(0), other, 0.2)
     assert mixed.isfinite().all()
     torch.testing.assert_close(mixed.flatten(1).norm(dim=1), maps(0).flatten(1).norm(dim=1))
-    assert torch.cosine_similarity(mixed.flatten(1), maps(0).flatten(1)).min() > 0.99 or (other == -maps(0)).all()
+    assert (
+        torch.cosine_similarity(mixed.flatten(1), maps(0).flatten(1)).min() > 0.99
+        or (other == -maps(0)).all()
+    )
 
 
 def test_references_are_weighed_by_lambda_and_left_out_at_zero() -> None:

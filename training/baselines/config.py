@@ -73,9 +73,7 @@ def read_baselines_config(path: Path) -> BaselinesConfig:
         FileNotFoundError: It is not there.
     """
     document = read_toml(path)
-    plain = parse_table(
-        _Plain, {key: document[key] for key in document if key not in _TABLES}, path.name
-    )
+    plain = parse_table(_Plain, {key: document[key] for key in document if key not in _TABLES}, path.name)
     parts = {}
     for name, kind in _TABLES.items():
         table = document.get(name, {})

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
 HUBER = 0.03
-"""c of the pseudo-Huber distance sqrt(x^2 + c^2) - c. With the usual 0.001 it is an absolute distance, whose gradient is
-the sign of bfloat16's rounding where two rungs agree: after 1,000 steps the model drew grain."""
+"""c of the pseudo-Huber distance sqrt(x^2 + c^2) - c. With the usual 0.001 it is an absolute distance, whose gradient
+is the sign of bfloat16's rounding where two rungs agree: after 1,000 steps the model drew grain."""
 
 
 class ConsistencyLoss:
@@ -83,7 +83,9 @@ class ConsistencyLoss:
         share = self.diffusion.alphas_cumprod[timesteps].float().view(-1, 1, 1, 1)
         return share.sqrt() * clean + (1 - share).sqrt() * noise
 
-    def _split(self, model: UNet2DConditionModel, sample: Tensor, timesteps: Tensor, embeds: Tensor) -> Tensor:
+    def _split(
+        self, model: UNet2DConditionModel, sample: Tensor, timesteps: Tensor, embeds: Tensor
+    ) -> Tensor:
         output: Tensor = model(sample, timesteps, encoder_hidden_states=embeds).sample
         return output.float()
 
@@ -107,7 +109,8 @@ class ConsistencyLoss:
     def _end(self, sample: Tensor, timesteps: Tensor, prompts: Tensor) -> Tensor:
         clean, _ = self._clean(sample, self._split(self.student, sample, timesteps, prompts), timesteps)
         skip, out = self.scheduler.get_scalings_for_boundary_condition_discrete(timesteps.view(-1, 1, 1, 1))
-        return skip * sample + out * clean
+        end: Tensor = skip * sample + out * clean
+        return end
 
 
 def train_lcm(

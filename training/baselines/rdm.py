@@ -51,7 +51,8 @@ class EmbeddedLibrary:
         """
         keys = encode_keys(text, list(prompts))
         found = (keys @ self.keys.T).topk(references, dim=1).indices
-        return torch.cat([keys[:, None], self.pictures[found]], dim=1) * keys.shape[1] ** 0.5
+        seen: Tensor = torch.cat([keys[:, None], self.pictures[found]], dim=1) * keys.shape[1] ** 0.5
+        return seen
 
 
 @torch.no_grad()

@@ -95,7 +95,9 @@ class BaselinesRun:
     def latents(self) -> Tensor:
         """(N, c, h, w) float32 of the training scenes."""
         starts = tqdm(range(0, len(self.shown), CHUNK), desc="latents", unit="batch")
-        parts = [encode_scenes(self.vae, self.shown[first : first + CHUNK], self.resolution) for first in starts]
+        parts = [
+            encode_scenes(self.vae, self.shown[first : first + CHUNK], self.resolution) for first in starts
+        ]
         return torch.cat(parts)
 
     @cached_property
@@ -118,7 +120,14 @@ class BaselinesRun:
             self._save(latents, f"lcm_{step:06d}.png")
 
         return train_lcm(
-            self.config.lcm, self.teacher, self.text, self.scheduler, self.latents, self.captions, self.work, sample
+            self.config.lcm,
+            self.teacher,
+            self.text,
+            self.scheduler,
+            self.latents,
+            self.captions,
+            self.work,
+            sample,
         )
 
     def _train_rdm(self) -> UNet2DConditionModel:
@@ -129,7 +138,9 @@ class BaselinesRun:
 
         def sample(rdm: UNet2DConditionModel, step: int) -> None:
             embeds = torch.cat([torch.zeros_like(asked), asked])
-            latents = sample_latents(rdm, self.scheduler, embeds, noise, steps=GRID_STEPS["rdm"], guidance_scale=3.0)
+            latents = sample_latents(
+                rdm, self.scheduler, embeds, noise, steps=GRID_STEPS["rdm"], guidance_scale=3.0
+            )
             self._save(latents, f"rdm_{step:06d}.png")
 
         return train_rdm(
@@ -145,4 +156,6 @@ class BaselinesRun:
 
     @torch.no_grad()
     def _save(self, latents: Tensor, name: str) -> None:
-        save_grid(self.work / name, self.vae.decode(latents / self.vae.config.scaling_factor).sample, columns=12)
+        save_grid(
+            self.work / name, self.vae.decode(latents / self.vae.config.scaling_factor).sample, columns=12
+        )

@@ -14,7 +14,13 @@ from diffusers import UNet2DConditionModel
 
 from ragturbo_runtime.files import hash_file
 from training.data.splits import scenes
-from training.evaluation.drawing import draw_in_one_step, draw_with_lcm, draw_with_rdm, draw_with_teacher, with_lora
+from training.evaluation.drawing import (
+    draw_in_one_step,
+    draw_with_lcm,
+    draw_with_rdm,
+    draw_with_teacher,
+    with_lora,
+)
 from training.evaluation.injection import Tap, WholeFeatures, draw_with_slerp
 from training.evaluation.judge import Pixels
 from training.evaluation.references import (
@@ -40,7 +46,9 @@ FIRST_SEED = 1 << 42
 SEED_STRIDE = 1 << 20
 """Between the seeds of one caption's candidates."""
 WRONG_SEED = 0
-MAKE_BASELINES = "make it with: python -m training.baselines --family DIR --config training/configs/baselines_emoji.toml"
+MAKE_BASELINES = (
+    "make it with: python -m training.baselines --family DIR --config training/configs/baselines_emoji.toml"
+)
 
 Draw = Callable[[Sequence[int]], Pixels]
 
@@ -141,7 +149,12 @@ class Artists:
         def draw(indices: Sequence[int]) -> Pixels:
             seen = self.embedded_library.conditioning(self.family.text, self.texts(indices), RDM_REFERENCES)
             return draw_with_rdm(
-                self.family, rdm, seen, self.seeds(indices), steps=TEACHER_STEPS, guidance_scale=self.guidance_scale
+                self.family,
+                rdm,
+                seen,
+                self.seeds(indices),
+                steps=TEACHER_STEPS,
+                guidance_scale=self.guidance_scale,
             )
 
         return draw

@@ -51,7 +51,9 @@ class Fidelity:
             return cls(load_text_tower(folder))
         except FileNotFoundError as error:
             command = f"python -m training.evaluation.metric_clip --config training/configs/emoji.toml --out {folder}"
-            raise FileNotFoundError(f"no CLIP to measure with in {folder}; make it with: {command}") from error
+            raise FileNotFoundError(
+                f"no CLIP to measure with in {folder}; make it with: {command}"
+            ) from error
 
     @torch.no_grad()
     def embed(self, pictures: Pixels) -> Tensor:
@@ -71,7 +73,10 @@ class Fidelity:
             embedded: (N, E), from `embed`.
         """
         texts = torch.cat(
-            [self.tower.encode(list(captions[first : first + BATCH]))[1] for first in range(0, len(captions), BATCH)]
+            [
+                self.tower.encode(list(captions[first : first + BATCH]))[1]
+                for first in range(0, len(captions), BATCH)
+            ]
         )
         return np.asarray((texts * embedded).sum(dim=1).double().numpy())
 
@@ -79,7 +84,8 @@ class Fidelity:
         """Frechet distance between two sets of embedded pictures, (N, E) each; times 100, since they have length 1."""
         from torchmetrics.image.fid import FrechetInceptionDistance
 
-        metric = FrechetInceptionDistance(feature=_Given(embedded.shape[1]), input_img_size=(embedded.shape[1],))
+        # With num_features it needs no trial picture.
+        metric = FrechetInceptionDistance(feature=_Given(embedded.shape[1]))
         metric.update(real, real=True)
         metric.update(embedded, real=False)
         return 100 * float(metric.compute())

@@ -41,7 +41,7 @@ class WholeFeatures:
             (B, K, C, H, W) float32.
         """
         if tap not in self._known:
-            everything = torch.arange(len(self.library)).split(CHUNK)
+            everything = torch.split(torch.arange(len(self.library)), CHUNK)
             self._known[tap] = torch.cat([self._encode(some, tap) for some in everything])
         return self._known[tap][rows]
 

@@ -21,7 +21,9 @@ ROUNDS = 7
 """Pictures of each row; the rows take turns, so that what else the machine does hits all alike."""
 
 
-def measure_latency(artists: Artists, rows: Sequence[Row], cache: Path, *, rounds: int = ROUNDS) -> dict[str, float]:
+def measure_latency(
+    artists: Artists, rows: Sequence[Row], cache: Path, *, rounds: int = ROUNDS
+) -> dict[str, float]:
     """Time the rows, or read what an earlier call timed.
 
     Args:
@@ -35,7 +37,9 @@ def measure_latency(artists: Artists, rows: Sequence[Row], cache: Path, *, round
     """
     in_torch = replace(artists, bundle=None)
     needs = {row.name: row.depends_on(in_torch) for row in rows}
-    key = hashlib.sha256(json.dumps({"rows": needs, "rounds": rounds}, sort_keys=True).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps({"rows": needs, "rounds": rounds}, sort_keys=True).encode()).hexdigest()[
+        :16
+    ]
     path = cache / f"latency-{key}.json"
     if not path.exists():
         times = _time(in_torch, rows, rounds)
@@ -53,4 +57,6 @@ def _time(artists: Artists, rows: Sequence[Row], rounds: int) -> dict[str, float
                 start = time.perf_counter()
                 draw([number % len(artists.prompts)])
                 times[name].append(1000 * (time.perf_counter() - start))
-    return {name: round(statistics.median(some[1:]), 2) for name, some in times.items()}  # the first one loads
+    return {
+        name: round(statistics.median(some[1:]), 2) for name, some in times.items()
+    }  # the first one loads

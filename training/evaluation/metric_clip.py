@@ -29,7 +29,9 @@ HELD_OUT = 1024
 logger = logging.getLogger(__name__)
 
 
-def train_metric_clip(config: FamilyConfig, out: Path, work: Path, *, steps: int, scenes: int = SCENES) -> float:
+def train_metric_clip(
+    config: FamilyConfig, out: Path, work: Path, *, steps: int, scenes: int = SCENES
+) -> float:
     """Train it and write it in open_clip's local layout.
 
     Args:
@@ -56,7 +58,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     import argparse
     import sys
 
-    parser = argparse.ArgumentParser(prog="python -m training.evaluation.metric_clip", description=main.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training.evaluation.metric_clip", description=main.__doc__
+    )
     parser.add_argument("--config", type=Path, required=True, help="the family's config")
     parser.add_argument("--out", type=Path, required=True, help="its folder")
     parser.add_argument("--work", type=Path, default=Path("runs/metric_clip"), help="checkpoint and scenes")

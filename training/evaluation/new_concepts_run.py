@@ -26,7 +26,12 @@ from training.evaluation.drawing import draw_in_one_step, with_lora
 from training.evaluation.judge import Judge, Pixels
 from training.evaluation.new_concepts import PICTURES, NewConcept, concept_prompts, make_concepts, swapped
 from training.evaluation.page import table
-from training.evaluation.references import PromptReferences, find_references, read_features, reference_features
+from training.evaluation.references import (
+    PromptReferences,
+    find_references,
+    read_features,
+    reference_features,
+)
 from training.evaluation.results import write_json, write_text
 from training.evaluation.sheets import save_sheet
 from training.family.folder import load_family
@@ -73,7 +78,8 @@ class NewConceptsBenchmark:
             bool(reading.of(scene.concepts[0]))
             for reading, scene in zip(self.judge.read(pictures), self.scenes, strict=True)
         ]
-        return np.asarray(found, dtype=np.float64).reshape(len(self.made), -1).mean(axis=1)
+        per_concept = np.asarray(found, dtype=np.float64).reshape(len(self.made), -1)
+        return np.asarray(per_concept.mean(axis=1))
 
     @cached_property
     def _loaded(self) -> Any:  # noqa: ANN401 - what belongs together: family, adapter, LoRA
@@ -204,8 +210,12 @@ def _lines(document: Mapping[str, Any]) -> list[str]:
         "rare": "for comparison: rare concepts, the bundle's library",
         "common": "for comparison: common concepts, the bundle's library",
     }
-    rows = [[said[name], "{:.3f} [{:.3f}, {:.3f}]".format(*values)] for name, values in document["recall"].items()]
-    rows += [[name, "{:+.3f} [{:+.3f}, {:+.3f}]".format(*values)] for name, values in document["paired"].items()]
+    rows = [
+        [said[name], "{:.3f} [{:.3f}, {:.3f}]".format(*values)] for name, values in document["recall"].items()
+    ]
+    rows += [
+        [name, "{:+.3f} [{:+.3f}, {:+.3f}]".format(*values)] for name, values in document["paired"].items()
+    ]
     return table(["library holds", "found"], rows)
 
 
@@ -217,14 +227,16 @@ def _page(document: Mapping[str, Any], lines: Sequence[str]) -> str:
             "",
             f"Written by `{COMMAND}`, never by hand. {len(document['concepts'])} concepts that no training has shown,",
             f"each under a made-up name, {document['prompts']} prompts; found: the share that the judge finds in the",
-            "pictures, mean over concepts and its 95 % bootstrap interval over concepts. Library pictures show the thing",
-            "alone; pictures and prompts share no composition.",
+            "pictures, mean over concepts and its 95 % bootstrap interval over concepts. Library pictures show the",
+            "thing alone; pictures and prompts share no composition.",
             "",
             *lines,
             "",
             f"The judge answers {document['judge_errors']:.1%} of the questions about perfect pictures wrong.",
             "",
-            "By concept, with three pictures: " + ", ".join(f"{name} {some['own_3']:.1f}" for name, some in best) + ".",
+            "By concept, with three pictures: "
+            + ", ".join(f"{name} {some['own_3']:.1f}" for name, some in best)
+            + ".",
             "",
             "![the first prompt of the first concepts](results/new_concepts.png)",
             "",
@@ -255,18 +267,23 @@ def _sheet(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what a family draws of concepts that it never saw; returns the exit status."""
     parser = argparse.ArgumentParser(prog=COMMAND, description=main.__doc__)
-    parser.add_argument("--family", type=Path, default=Path("training/weights/emoji"), help="the family's folder")
+    parser.add_argument(
+        "--family", type=Path, default=Path("training/weights/emoji"), help="the family's folder"
+    )
     parser.add_argument("--judge", type=Path, help="default: judge_new.safetensors in the family's folder")
     parser.add_argument("--out", type=Path, default=Path("docs"), help="folder for the results")
     parser.add_argument(
-        "--split", choices=("benchmark", "validation"), default="benchmark", help="validation: printed, not written"
+        "--split",
+        choices=("benchmark", "validation"),
+        default="benchmark",
+        help="validation: printed, not written",
     )
     options = parser.parse_args(arguments)
     try:
         judge = options.judge or options.family / "judge_new.safetensors"
-        print(measure_new_concepts(options.family, judge, options.out, split=options.split))
+        print(measure_new_concepts(options.family, judge, options.out, split=options.split))  # noqa: T201 - a command's output
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return 2
     return 0
 

@@ -11,7 +11,11 @@ from training.evaluation.rows import CHOSEN, CONTROLS, NO_REFERENCES, ROWS
 
 DRAWN = "drawn_scenes"
 """A control beside the table: the drawn scenes. What is missing there, the judge lost."""
-ABOUT = {row.name: row.about for row in (*ROWS.values(), *CONTROLS.values())} | CHOSEN | {DRAWN: "the drawn scenes"}
+ABOUT = (
+    {row.name: row.about for row in (*ROWS.values(), *CONTROLS.values())}
+    | CHOSEN
+    | {DRAWN: "the drawn scenes"}
+)
 RECALLS = ("common", "rare", "library_only")
 
 

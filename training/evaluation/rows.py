@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,8 @@ from training.evaluation.artists import (
 )
 from training.evaluation.judge import Pixels
 from training.family.folder import DIFFUSERS_WEIGHTS
+
+logger = logging.getLogger(__name__)
 
 BATCH = 32
 SLERP_STRENGTH = 0.2
@@ -65,6 +68,8 @@ class Row:
     """Whether they depend on the one-step base."""
     way_out: str = "train it: docs/train.md"
     """Where a file is missing."""
+    optional: bool = False
+    """Whether the results may do without it: a baseline that was not trained."""
 
     def depends_on(self, artists: Artists) -> dict[str, Any]:
         """Everything but the code that its pictures depend on: files by hash, prompts, settings."""
@@ -76,9 +81,21 @@ class Row:
             needs["bundle"] = hash_file(artists.bundle / "manifest.json") if artists.bundle else None
         return needs | {"guidance_scale": artists.guidance_scale} | dict(self.settings)
 
+    def is_left_out(self, artists: Artists) -> bool:
+        """Whether it is optional and its files are missing; says so."""
+        missing = [file for file in self.files if not (artists.path / file).exists()]
+        if not missing or not self.optional:
+            return False
+        logger.warning(
+            "row %s is left out: %s is missing; %s", self.name, artists.path / missing[0], self.way_out
+        )
+        return True
+
     def _hash(self, path: Path) -> str:
         if not path.exists():
-            raise FileNotFoundError(f"{path} is missing, and row {self.name} is drawn with it; {self.way_out}")
+            raise FileNotFoundError(
+                f"{path} is missing, and row {self.name} is drawn with it; {self.way_out}"
+            )
         return hash_file(path)
 
 
@@ -116,7 +133,9 @@ def _lambda_one(artists: Artists) -> Draw:
 
 def _other_features(**changed: str | int) -> Callable[[Artists], AbstractContextManager[Draw]]:
     return _plain(
-        lambda artists: artists.with_references(artists.references(artists.count), artists.features(**changed))
+        lambda artists: artists.with_references(
+            artists.references(artists.count), artists.features(**changed)
+        )
     )
 
 
@@ -126,9 +145,9 @@ ROWS: dict[str, Row] = {
         Row("teacher_50", f"the teacher, {TEACHER_STEPS} DDIM steps with guidance", _plain(Artists.with_teacher),
             (f"teacher/{WEIGHTS}",), {"steps": TEACHER_STEPS}, one_step=False),
         Row("lcm_4", "a latent consistency model of the teacher", _plain(Artists.with_lcm),
-            (f"lcm/{WEIGHTS}",), {"steps": LCM_STEPS}, one_step=False, way_out=MAKE_BASELINES),
+            (f"lcm/{WEIGHTS}",), {"steps": LCM_STEPS}, one_step=False, way_out=MAKE_BASELINES, optional=True),
         Row("rdm_50", f"RDM: {TEACHER_STEPS} steps, sees retrieved CLIP embeddings", _plain(Artists.with_rdm),
-            (f"rdm/{WEIGHTS}",), {"steps": TEACHER_STEPS}, one_step=False, way_out=MAKE_BASELINES),
+            (f"rdm/{WEIGHTS}",), {"steps": TEACHER_STEPS}, one_step=False, way_out=MAKE_BASELINES, optional=True),
         Row("base_1", "the one-step base", _plain(Artists.with_base)),
         Row("slerp_fixed_1", f"the base, references injected with strength {SLERP_STRENGTH}",
             _plain(lambda artists: artists.with_slerp(SLERP_STRENGTH)), (ADAPTER,), {"strength": SLERP_STRENGTH}),

@@ -32,7 +32,14 @@ from training.family.folder import SETTINGS_FILE, read_json
 
 TABLE = (*list(ROWS)[:5], *CANDIDATES, *list(ROWS)[5:])
 """The rows in the order of the paper's tables: others, direct injection, ours."""
-SHOWN = ("teacher_50", "base_1", "lora_only_1", "adapter_1", "adapter_wrong_references_1", "adapter_no_references_1")
+SHOWN = (
+    "teacher_50",
+    "base_1",
+    "lora_only_1",
+    "adapter_1",
+    "adapter_wrong_references_1",
+    "adapter_no_references_1",
+)
 """The columns of the sheets."""
 _TITLES = {
     "first": "first captions",
@@ -83,7 +90,8 @@ def evaluate(settings: Settings) -> str:
     benchmark = Benchmark.of(scenes(world, "benchmark", settings.count), world.names, family=family["name"])
     guidance_scale = float(family["config"].get("student", {}).get("guidance_scale", 3.0))
     artists = Artists(settings.family, benchmark.prompts, settings.bundle, guidance_scale)
-    names = settings.rows or (*ROWS, *CONTROLS)
+    table = [row for row in ROWS.values() if not row.is_left_out(artists)]
+    names = settings.rows or (*(row.name for row in table), *CONTROLS)
     pictures = {name: draw_row(artists, find_row(name), settings.cache) for name in names}
     scores = {name: _score(settings, judge, benchmark, name, some) for name, some in pictures.items()}
     protocol = make_protocol(
@@ -101,7 +109,7 @@ def evaluate(settings: Settings) -> str:
     pictures[DRAWN] = benchmark.pictures(int(family["resolution"]))
     for name in (*CANDIDATES, DRAWN):
         scores[name] = _score(settings, judge, benchmark, name, pictures[name])
-    latency = measure_latency(artists, list(ROWS.values()), settings.cache)
+    latency = measure_latency(artists, table, settings.cache)
     measured = _measure_fidelity(settings, benchmark, pictures, scores, latency)
     document = _document(measured, protocol)
     sheets = _draw_sheets(
@@ -119,9 +127,7 @@ def _document(measured: Mapping[str, Measured], protocol: Mapping[str, Any]) -> 
     return make_document(rows, controls, protocol)
 
 
-def _score(
-    settings: Settings, judge: Judge, benchmark: Benchmark, name: str, pictures: Pixels
-) -> RowScores:
+def _score(settings: Settings, judge: Judge, benchmark: Benchmark, name: str, pictures: Pixels) -> RowScores:
     """Score a row, and keep every answer beside the pictures, in TIFA's own form."""
     scores, answers = measure(judge, benchmark, pictures)
     write_json(settings.cache / "answers" / f"{name}.json", answers)

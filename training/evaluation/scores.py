@@ -138,7 +138,7 @@ def score_row(
 
 def _by_rarest(captions: FloatArray, frequency: Sequence[Sequence[Frequency]]) -> dict[str, Counts]:
     rarest = [max(some, key=FREQUENCIES.index) for some in frequency]
-    counts = {}
+    counts: dict[str, Counts] = {}
     for name in FREQUENCIES:
         asked = np.array([one == name for one in rarest], dtype=np.float64)
         counts[name] = Counts(captions * asked, asked)

@@ -11,7 +11,6 @@ import torch
 from diffusers import UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import AttnProcessor
-from torch import nn
 
 
 def deepen_encoder(unet: UNet2DConditionModel, layers: int) -> UNet2DConditionModel:
@@ -48,5 +47,5 @@ def _make_identity(block: BasicTransformerBlock) -> None:
     outputs = (block.attn1.to_out[0], block.attn2.to_out[0], block.ff.net[-1])
     with torch.no_grad():
         for linear in outputs:
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+            for parameter in linear.parameters():
+                parameter.zero_()

@@ -101,7 +101,11 @@ class PairMaker:
         """What the real pairs show: each scene as it is, with lent things, and twice with invented ones."""
         world, count = self.config.world, self.config.student.real_scenes
         known = known_scenes(
-            world, FIRST_REAL_SCENE, whole_shards(count, SHARD), leave_out=frozenset(), way_out="lower real_scenes"
+            world,
+            FIRST_REAL_SCENE,
+            whole_shards(count, SHARD),
+            leave_out=frozenset(),
+            way_out="lower real_scenes",
         )
         inventions = invent(world.common + world.lent, self.config.student.inventions, INVENTION_SEED)
         return RealScenes(known, ((), world.lent, inventions, inventions), trained=True, seed=REAL_SEED)

@@ -47,8 +47,8 @@ class Health:
         if self._drowned >= PATIENCE:
             self._say(
                 "drowned",
-                f"step {step}: the gradient of {name} is {loudest:.0f} times that of the weakest loss; lower its weight in "
-                "[losses]",
+                f"step {step}: the gradient of {name} is {loudest:.0f} times that of the weakest loss; lower its "
+                "weight in [losses]",
             )
 
     def look_at_references(self, step: int, losses: Mapping[str, float]) -> None:
@@ -64,8 +64,8 @@ class Health:
             self._say(
                 "unused",
                 f"step {step}: the references are ignored (held-out loss {losses['right']:.5f} with right ones, "
-                f"{losses['wrong']:.5f} with wrong ones): raise [masking] share, add [real] pairs or [alignment] steps, and "
-                "see whether they hold anything at all (python -m training.ladd.probe)",
+                f"{losses['wrong']:.5f} with wrong ones): raise [masking] share, add [real] pairs or [alignment] "
+                "steps, and see whether they hold anything at all (python -m training.ladd.probe)",
             )
 
     def _say(self, kind: str, text: str) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from training.data.words import made_up_word
 
+
 class Masker:
     """Finds names in captions and replaces them.
 

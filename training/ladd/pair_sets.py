@@ -124,14 +124,15 @@ def _fill_real(
     bf16: bool,
 ) -> Pairs:
     """Invert the real pairs that are missing, and read the first ones."""
-    hashes = family_hashes(family.path)  # unlike drawn pairs, these depend on the autoencoder and its scale
+    # Unlike drawn pairs, these depend on the autoencoder and its scale.
+    vae, configs = family_hashes(family.path)["vae"], configs_hash(family.path, LATENT_CONFIGS)
     recipe = _recipe(
         config,
         family,
         steps=config.real.steps,
         guidance_scale=1.0,
         first_seed=0,
-        prompts=f"{rule}, real, {shown.rule}, vae {hashes['vae'][:16]}, configs {configs_hash(family.path, LATENT_CONFIGS)[:16]}",
+        prompts=f"{rule}, real, {shown.rule}, vae {vae[:16]}, configs {configs[:16]}",
         shard_size=shard_size,
     )
     sample = RealPairSampler(

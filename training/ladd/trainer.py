@@ -86,7 +86,12 @@ class Trainer:
         is_main = self.processes.is_main
         journal = Journal(self.folder, step=self.step) if is_main else None
         bar = tqdm(
-            total=self.total_steps, initial=self.step, desc="ladd", unit="step", smoothing=0.05, disable=not is_main
+            total=self.total_steps,
+            initial=self.step,
+            desc="ladd",
+            unit="step",
+            smoothing=0.05,
+            disable=not is_main,
         )
         started, saved = time.monotonic() - self.seconds, time.monotonic()
         try:

@@ -28,7 +28,7 @@ def combine_references(reference_h: Tensor, reference_weight: Tensor) -> Tensor:
     """
     flat = reference_h.flatten(2)
     directions = flat / flat.norm(dim=2, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-    weighed = (directions * reference_weight.clamp(min=0).unsqueeze(2)).sum(dim=1)
+    weighed: Tensor = (directions * reference_weight.clamp(min=0).unsqueeze(2)).sum(dim=1)
     return weighed.reshape(reference_h.shape[0], *reference_h.shape[2:])
 
 

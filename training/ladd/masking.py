@@ -15,6 +15,23 @@ import numpy as np
 from training.data.words import made_up_word
 
 
+def _any_of(words: Sequence[str]) -> str:
+    """Build a pattern for the longest of some words: "teddy bear" before "teddy".
+
+    The words share their beginnings, as in a trie: with thousands of them an alternation that tries one after the other
+    takes milliseconds a caption.
+    """
+    tails: dict[str, list[str]] = {}
+    for word in words:
+        tails.setdefault(word[:1], []).append(word[1:])
+    is_whole = "" in tails
+    branches = [re.escape(first) + _any_of(rest) for first, rest in tails.items() if first]
+    if not branches:
+        return ""
+    joined = f"(?:{'|'.join(branches)})"
+    return f"{joined}?" if is_whole else joined
+
+
 class Masker:
     """Finds names in captions and replaces them.
 
@@ -32,8 +49,7 @@ class Masker:
         # before it.
         self._names = {plural.lower(): (name, True) for name, plural in plurals.items()}
         self._names |= {name.lower(): (name, False) for name in plurals}
-        longest_first = sorted(self._names, key=len, reverse=True)  # "teddy bear" before "bear"
-        words = "|".join(re.escape(word) for word in longest_first)
+        words = _any_of(list(self._names))
         self._pattern = re.compile(rf"(?:\b(?P<article>an?) )?\b(?P<name>{words})\b", re.IGNORECASE)
 
     def found(self, caption: str) -> tuple[str, ...]:

@@ -79,7 +79,11 @@ def test_no_names_are_refused() -> None:
         Masker({})
 
 
-@given(names=st.sets(st.text("bcd ", min_size=1, max_size=4).map(str.strip).filter(bool), min_size=1, max_size=12))
+@given(
+    names=st.sets(
+        st.text("bcd ", min_size=1, max_size=4).map(str.strip).filter(bool), min_size=1, max_size=12
+    )
+)
 def test_the_longest_name_is_found_wherever_an_alternation_would_find_it(names: set[str]) -> None:
     masker = Masker({name: name + "s" for name in names})
     every = sorted({*names, *(name + "s" for name in names)}, key=len, reverse=True)

@@ -142,6 +142,28 @@ class PairShards:
         else:
             write_recipe(path, described)
 
+    @classmethod
+    def open(cls, directory: Path) -> PairShards:
+        """Open what `training.synthesize` made, whatever its recipe.
+
+        Raises:
+            FileNotFoundError: The folder holds no pairs.
+            ValueError: Its description cannot be read.
+        """
+        path = directory / RECIPE_FILE
+        try:
+            described = json.loads(path.read_text(encoding="utf-8"))
+            described.pop("format_version", None)
+            shape = tuple(described.pop("latent_shape"))
+            recipe = PairRecipe(latent_shape=shape, **described)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{path}: not there; make pairs with python -m training.synthesize"
+            ) from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ValueError(f"{path}: no description of pairs ({error}); make them anew") from error
+        return cls(directory, recipe)
+
     def shard_path(self, index: int) -> Path:
         """Name the file of a shard, whether it exists or not."""
         return self.directory / f"pairs-{index:06d}.tar"

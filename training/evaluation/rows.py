@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 BATCH = 32
 SLERP_STRENGTH = 0.2
 """The paper's weight 0.8 is the target's."""
-SLERP_GRID = (0.1, 0.2, 0.3, 0.5, 0.7)
+SLERP_GRID = (0.1, 0.2, 0.3)
 SEEDS = len(SLERP_GRID)
 """As many tries for the control of the grid."""
 ADAPTER, WEIGHTS = "adapter.safetensors", DIFFUSERS_WEIGHTS

@@ -35,7 +35,9 @@ def test_pairs_are_the_teachers_of_prompt_and_seed(family_path: Path, tmp_path: 
         teacher, family.text, family.scheduler, ["two dogs at night"], [(1 << 40) + 3], steps=2, guidance_scale=2.0,
         latent_shape=(4, 8, 8), batch=1,
     )  # fmt: skip
-    torch.testing.assert_close(pairs.latents[3], expected.latents[0], atol=6e-2, rtol=0)  # bfloat16, in another batch
+    torch.testing.assert_close(
+        pairs.latents[3], expected.latents[0], atol=6e-2, rtol=0
+    )  # bfloat16, in another batch
 
 
 def test_a_stopped_run_goes_on_and_another_recipe_is_refused(

@@ -27,7 +27,9 @@ TORCH_SIDE = (
     "export.onnx",
     "training.family",
 )
-INSTALLED_LIMIT = 300 * 2**20  # bytes, as `du -m` counts; 302.8 million of them when the student became deeper
+INSTALLED_LIMIT = (
+    300 * 2**20
+)  # bytes, as `du -m` counts; 302.8 million of them when the student became deeper
 IMPORT_LIMIT = 0.3  # seconds
 FIRST_PICTURE_LIMIT = 2.0  # seconds
 

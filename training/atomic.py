@@ -20,9 +20,29 @@ def save_atomically(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        write(beside)
+        try:
+            write(beside)
+        except Exception as error:
+            if not _is_about_the_disk(error):
+                raise
+            raise OSError(
+                f"{path}: cannot be written ({_first_line(error)}); what was there is as it was; make room, and run "
+                "the same command again"
+            ) from error
         with beside.open("rb") as file:
             os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _is_about_the_disk(error: Exception) -> bool:
+    """PyTorch and safetensors have errors of their own for a disk that takes no more."""
+    return isinstance(error, OSError) or any(
+        sign in str(error) for sign in ("inline_container", "PytorchStreamWriter", "I/O error")
+    )
+
+
+def _first_line(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return reason.splitlines()[0][:200] if reason else type(error).__name__

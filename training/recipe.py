@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from training.atomic import save_atomically
+
+
+def digest_of(lines: Iterable[str]) -> str:
+    """The sha256, hex, of some lines of text: says in a recipe which ones they were."""
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def write_recipe(path: Path, recipe: Mapping[str, object]) -> None:

@@ -8,12 +8,14 @@ pairs anywhere. The shards are WebDataset tars (`training.ladd.pairs`).
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from training.data.prompt_file import read_prompts
+from training.recipe import digest_of
 
 if TYPE_CHECKING:
     from training.ladd.pairs import PairRecipe
@@ -40,25 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("stopped; the same command goes on from there", file=sys.stderr)  # noqa: T201 - a command's output
         return 130
     return 0
-
-
-def read_prompts(path: Path) -> list[str]:
-    """Read a file of prompts, one a line; empty lines do not count.
-
-    Raises:
-        ValueError: There is none, or the file is no UTF-8.
-        OSError: It cannot be read.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path}: not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from error
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise ValueError(f"{path}: no prompt in it; write one a line")
-    return prompts
 
 
 def _synthesize(options: argparse.Namespace) -> None:
@@ -94,14 +77,13 @@ def _recipe(options: argparse.Namespace, prompts: Sequence[str], unet: Any) -> P
     from training.family.folder import DIFFUSERS_WEIGHTS, family_hashes
     from training.ladd.pairs import PairRecipe
 
-    digest = hashlib.sha256("\n".join(prompts).encode()).hexdigest()
     side = int(unet.sample_size)
     return PairRecipe(
         teacher=hash_file(options.family / "teacher" / DIFFUSERS_WEIGHTS),
         text_encoder=family_hashes(options.family)["text_encoder"],
         steps=options.steps, guidance_scale=options.guidance_scale,
         latent_shape=(int(unet.in_channels), side, side), first_seed=options.first_seed,
-        prompts=f"{len(prompts)} prompts, sha256 {digest}", shard_size=options.shard_size,
+        prompts=f"{len(prompts)} prompts, sha256 {digest_of(prompts)}", shard_size=options.shard_size,
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ def consistency(family_path: Path) -> ConsistencyLoss:
     family, teacher = load_family(family_path), load_teacher(family_path)
     latents = torch.randn(6, 4, 8, 8)
     return ConsistencyLoss(
-        LcmConfig(batch=6, solver_steps=10), load_teacher(family_path).requires_grad_(True), teacher, family.text,
+        LcmConfig(steps=90, batch=6, solver_steps=8), load_teacher(family_path).requires_grad_(True), teacher, family.text,
         SCHEDULER, latents, ("a cat",) * 6,
     )  # fmt: skip
 
@@ -51,6 +51,16 @@ def test_the_teachers_rung_is_diffusers_ddim_step(consistency: ConsistencyLoss) 
         guided = other + 3.0 * (one - other)
         expected = scheduler.step(guided, high, sample).prev_sample
         torch.testing.assert_close(ours, expected, atol=1e-4, rtol=1e-4)
+
+
+def test_the_ladders_rungs_double(consistency: ConsistencyLoss) -> None:
+    assert [consistency.rungs(step) for step in (0, 29, 30, 59, 60, 89)] == [2, 2, 4, 4, 8, 8]
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 12])
+def test_a_ladder_that_doubling_never_reaches_is_refused(steps: int) -> None:
+    with pytest.raises(ValueError, match=f"solver_steps is {steps}; it must be a power of two"):
+        LcmConfig(solver_steps=steps)
 
 
 def test_a_model_that_knows_the_end_is_not_moved(

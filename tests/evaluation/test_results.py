@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,12 @@ from ragturbo_runtime.requests import DrawRequest
 from training.data.splits import scenes
 from training.evaluation.__main__ import main
 from training.evaluation.artists import Artists
+from training.evaluation.by_concept import CURVES
 from training.evaluation.judge import Judge
+from training.evaluation.latency_parts import measure_bundle
 from training.evaluation.page import DRAWN
+from training.evaluation.plots import PLOTS
+from training.evaluation.publish import main as publish_main
 from training.evaluation.results import PAIRS, Benchmark, best_of, make_document, measure
 from training.evaluation.rows import CANDIDATES, CONTROLS, NO_REFERENCES, ROWS, WEIGHTS, draw_row, find_row
 from training.evaluation.run import SHOWN, Settings, evaluate
@@ -95,6 +100,61 @@ def test_page_shows_the_table_the_command_and_the_pictures(table: str, settings:
         assert f"](results/{sheet.name})" in page
         with Image.open(sheet) as picture:
             assert picture.width == (len(SHOWN) + 1) * 64  # seven columns of 32 pixels, doubled
+
+
+def test_every_file_that_the_pages_show_is_there(table: str, settings: Settings) -> None:
+    for page in ("results.md", "grids.md"):
+        files = re.findall(r"\]\((?:\./)?([^)#]+)\)", (settings.out / page).read_text())
+        assert len(files) > 5
+        assert [file for file in files if not (settings.out / file).exists()] == []
+    assert {file.stem for file in (settings.out / "results").glob("*.svg")} == set(PLOTS)
+
+
+def test_concepts_are_counted_one_by_one(table: str, settings: Settings) -> None:
+    """Their finds add up to the recall by frequency."""
+    document = json.loads((settings.out / "results.json").read_text())
+    for name in CURVES:
+        for frequency, (recall, _, _) in document["rows"][name]["recall"].items():
+            some = [one for one in document["by_concept"].values() if one["frequency"] == frequency]
+            found = sum(one["asked"] * one["recall"][name] for one in some)
+            assert found / sum(one["asked"] for one in some) == pytest.approx(recall, abs=1e-3)
+
+
+def test_latency_is_split(table: str, settings: Settings) -> None:
+    rows = json.loads((settings.out / "results.json").read_text())["rows"]
+    split = rows["adapter_1"]["ms_split"]
+    assert list(split) == ["total", "retrieval", "adapter", "share"]
+    assert split["total"] == pytest.approx(rows["adapter_1"]["ms"] + split["retrieval"], abs=0.02)
+    assert 0 < split["adapter"] < split["total"]
+    assert "injection" in rows["slerp_fixed_1"]["ms_split"]
+    assert "ms_split" not in rows["base_1"]
+
+
+def test_the_bundle_is_timed_with_and_without_retrieval(
+    family_path: Path, nano_bundle: Path, tmp_path: Path
+) -> None:
+    artists = Artists(family_path, ("a cat", "a red bus"), nano_bundle)
+    measured = measure_bundle(artists, tmp_path, rounds=2)
+    assert measured is not None
+    assert measured["stages"]["adapter"] > 0
+    assert measure_bundle(artists, tmp_path, rounds=2) == measured  # read, not measured again
+    assert measure_bundle(replace(artists, bundle=None), tmp_path) is None
+
+
+def test_the_page_can_be_made_again_from_the_numbers(
+    table: str, settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    docs = Path(shutil.copytree(settings.out, tmp_path / "docs"))
+    written = {path: path.read_bytes() for path in docs.rglob("*.*")}
+    for path in (docs / "results.md", docs / "results" / "tifa.svg"):
+        path.unlink()
+    assert publish_main(["--out", str(docs)]) == 0
+    assert {path: path.read_bytes() for path in docs.rglob("*.*")} == written
+    (docs / "results.json").write_text('{"rows": {}}')
+    assert publish_main(["--out", str(docs)]) == 2
+    assert "lacks protocol, paired, paired_recall, controls" in capsys.readouterr().err
+    assert publish_main(["--out", str(tmp_path / "none")]) == 2
+    assert "python -m training.evaluation" in capsys.readouterr().err
 
 
 def test_a_second_run_draws_nothing_and_writes_the_same(table: str, settings: Settings) -> None:

@@ -97,7 +97,7 @@ def test_commands_in_the_docs_exist_and_know_their_options(document: Path) -> No
         module = match["module"] or "ragturbo_sdk"
         words = re.sub(r"\"[^\"]*\"|'[^']*'|\s#.*", " ", match["rest"]).split()
         named = words and re.fullmatch("[a-z]+", words[0])
-        subcommand = [words[0] if named else "generate"] if module == "ragturbo_sdk" else []
+        subcommand = [words[0]] if named else ["generate"] if module == "ragturbo_sdk" else []
         known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_text(module, *subcommand)))
         options = {word.partition("=")[0] for word in words if word.startswith("-")}
         assert options <= known, f"{line}: {module} does not know {sorted(options - known)}"

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from training.data.prompt_file import read_prompts
 from training.family.folder import load_family, load_teacher
 from training.ladd.pairs import PairShards
 from training.ladd.synthesize import synthesize_pairs
-from training.synthesize import main, read_prompts
+from training.synthesize import main
 
 
 def run(family_path: Path, folder: Path, **changed: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import shutil
 import signal
 from collections.abc import Callable
@@ -123,6 +124,28 @@ def test_a_number_that_is_none_stops_the_run_and_leaves_the_checkpoint(new_train
         trainer.run()
     assert caught.value.step == 6
     assert trainer.state.path.read_bytes() == saved
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file size limits")
+def test_a_full_disk_leaves_the_last_state_and_the_run_goes_on(new_trainer: MakeTrainer) -> None:
+    trainer = new_trainer()
+    trainer.run()
+    saved = trainer.state.path.read_bytes()
+    trainer.total_steps = 8
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(saved) // 2, hard))
+    try:
+        with pytest.raises(OSError, match=r"state\.pt: cannot be written .* run the same command again"):
+            trainer.run()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert trainer.state.path.read_bytes() == saved
+    again = new_trainer()
+    again.resume()
+    assert again.step == 6
+    again.total_steps = 8
+    again.run()
+    assert again.step == 8
 
 
 def test_a_state_of_another_run_is_refused(new_trainer: MakeTrainer) -> None:

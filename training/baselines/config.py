@@ -22,9 +22,13 @@ class LcmConfig:
     """Decay of the moving average that is kept."""
     guidance_scale: float = 3.0
     """Of the teacher's step that it must agree with: the model itself draws without guidance."""
-    solver_steps: int = 16
-    """Rungs of the DDIM ladder that the teacher climbs down one at a time. Few: what is true at the foot must come up
-    to the top, rung by rung, within the steps."""
+    solver_steps: int = 8
+    """Rungs of the DDIM ladder at the end, a power of two of 2 or more: the teacher climbs down one at a time."""
+
+    def __post_init__(self) -> None:
+        """Refuse a ladder that doubling never reaches."""
+        if self.solver_steps < 2 or self.solver_steps & (self.solver_steps - 1):
+            raise ValueError(f"solver_steps is {self.solver_steps}; it must be a power of two, 2 or more")
 
 
 @dataclass(frozen=True)

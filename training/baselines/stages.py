@@ -136,6 +136,7 @@ class BaselinesRun:
         prompts, noise = self._asked()
         asked = self.library.conditioning(self.text, prompts, config.references)
 
+        @torch.no_grad()  # or the graph of all its steps fills 16 GiB
         def sample(rdm: UNet2DConditionModel, step: int) -> None:
             embeds = torch.cat([torch.zeros_like(asked), asked])
             latents = sample_latents(

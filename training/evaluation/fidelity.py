@@ -82,10 +82,20 @@ class Fidelity:
 
     def fid(self, embedded: Tensor, real: Tensor) -> float:
         """Frechet distance between two sets of embedded pictures, (N, E) each; times 100, since they have length 1."""
-        from torchmetrics.image.fid import FrechetInceptionDistance
+        return 100 * frechet_distance(embedded, real)
 
-        # With num_features it needs no trial picture.
-        metric = FrechetInceptionDistance(feature=_Given(embedded.shape[1]))
-        metric.update(real, real=True)
-        metric.update(embedded, real=False)
-        return 100 * float(metric.compute())
+
+def frechet_distance(features: Tensor, real: Tensor) -> float:
+    """Frechet distance between the Gaussians of two sets of features, by torchmetrics (Heusel et al. 2017, eq. 6).
+
+    Args:
+        features: (N, D) float32, two or more of them.
+        real: (M, D) float32, two or more of them.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    # With num_features it needs no trial picture.
+    metric = FrechetInceptionDistance(feature=_Given(features.shape[1]))
+    metric.update(real, real=True)
+    metric.update(features, real=False)
+    return float(metric.compute())

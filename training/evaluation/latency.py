@@ -6,7 +6,7 @@ import hashlib
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +15,7 @@ import torch
 
 from training.atomic import save_atomically
 from training.evaluation.artists import Artists
+from training.evaluation.latency_parts import timed_parts
 from training.evaluation.rows import Row
 
 ROUNDS = 7
@@ -33,13 +34,13 @@ def measure_latency(
         rounds: Pictures of each row.
 
     Returns:
-        Median milliseconds from prompt to picture, retrieval's search excluded, by row.
+        Median milliseconds from prompt to picture, retrieval's search excluded, by row; and those of the parts that
+        retrieval adds, by `timed_parts`.
     """
     in_torch = replace(artists, bundle=None)
     needs = {row.name: row.depends_on(in_torch) for row in rows}
-    key = hashlib.sha256(json.dumps({"rows": needs, "rounds": rounds}, sort_keys=True).encode()).hexdigest()[
-        :16
-    ]
+    measured = {"rows": needs, "rounds": rounds, "parts": True}
+    key = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()[:16]
     path = cache / f"latency-{key}.json"
     if not path.exists():
         times = _time(in_torch, rows, rounds)
@@ -49,9 +50,10 @@ def measure_latency(
 
 
 def _time(artists: Artists, rows: Sequence[Row], rounds: int) -> dict[str, float]:
-    times: dict[str, list[float]] = {row.name: [] for row in rows}
     with ExitStack() as stack, torch.inference_mode():
-        draws = {row.name: stack.enter_context(row.draw(artists)) for row in rows}
+        draws: dict[str, Callable[[Sequence[int]], object]] = dict(timed_parts(artists))
+        draws |= {row.name: stack.enter_context(row.draw(artists)) for row in rows}
+        times: dict[str, list[float]] = {name: [] for name in draws}
         for number in range(rounds + 1):
             for name, draw in draws.items():
                 start = time.perf_counter()

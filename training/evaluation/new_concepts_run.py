@@ -25,7 +25,6 @@ from training.evaluation.bootstrap import mean_interval, paired_difference
 from training.evaluation.drawing import draw_in_one_step, with_lora
 from training.evaluation.judge import Judge, Pixels
 from training.evaluation.new_concepts import PICTURES, NewConcept, concept_prompts, make_concepts, swapped
-from training.evaluation.page import table
 from training.evaluation.references import (
     PromptReferences,
     find_references,
@@ -34,6 +33,7 @@ from training.evaluation.references import (
 )
 from training.evaluation.results import write_json, write_text
 from training.evaluation.sheets import save_sheet
+from training.evaluation.tables import table
 from training.family.folder import load_family
 from training.ladd.library import TrainingLibrary, encode_keys, encode_scenes
 from training.ladd.setup import encode_library, world_of

@@ -1,13 +1,20 @@
-"""Writes the results as a page to read: tables, plots and sheets."""
+"""Writes the results as a page to read: the paper's three tables, each with its plot, then the controls."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from training.evaluation.judge import Judge
 from training.evaluation.judge_training import format_errors
 from training.evaluation.rows import CHOSEN, CONTROLS, NO_REFERENCES, ROWS
+from training.evaluation.tables import (
+    ablation_table,
+    fidelity_table,
+    legend,
+    paired_table,
+    score_table,
+    type_table,
+)
 
 DRAWN = "drawn_scenes"
 """A control beside the table: the drawn scenes. What is missing there, the judge lost."""
@@ -16,45 +23,133 @@ ABOUT = (
     | CHOSEN
     | {DRAWN: "the drawn scenes"}
 )
-RECALLS = ("common", "rare", "library_only")
 
 
-def make_page(document: Mapping[str, Any], judge: Judge, pictures: Mapping[str, str]) -> str:
+def make_page(
+    document: Mapping[str, Any], plots: Mapping[str, str], sheets: Mapping[str, str], grids: str | None
+) -> str:
     """Write docs/results.md.
 
     Args:
         document: As `results.make_document` made it.
-        judge: Its error rates are printed.
-        pictures: Title -> file name relative to the page, of plots and sheets to look at.
+        plots: Name -> file relative to the page, as `plots.draw_plots` drew them.
+        sheets: Title -> file relative to the page.
+        grids: The page of side-by-side grids, relative to this one; None where there is none.
     """
-    protocol, everything = document["protocol"], document["rows"] | document["controls"]
+    protocol, rows, controls = document["protocol"], document["rows"], document["controls"]
     lines = [
         "# Results",
         "",
         f"Written by `{protocol['command']}`, never by hand; the numbers are also in [results.json](results.json).",
+        "The plots are drawn from it: `python -m training.evaluation.publish --out docs` draws them again.",
         f"{protocol['captions']} captions, {protocol['questions']} questions. Scores: mean [low, high].",
         "",
-        *_legend(everything),
+        *legend({**rows, **controls}, ABOUT),
         "",
-        "## Fidelity and speed",
-        "",
-        "FID (lower is better) and CLIP score by a CLIP that no generator saw; ms for one picture in torch, without",
-        "retrieval's search, on the machine that ran this: compare rows.",
-        "",
-        *_fidelity_table(document["rows"]),
-        "",
-        "## Faithfulness to the prompt",
-        "",
-        *score_table(everything),
-        "",
+        *_fidelity(rows, plots),
+        *_faithfulness(rows, plots),
+        *_ablation(document, plots),
+        *_frequency(rows, plots),
         "## Paired differences",
+        "",
+        "The same captions from the same noise, so these intervals are narrower than the rows' own.",
         "",
         *paired_table(document),
         "",
-        "## By element type",
+        *_controls(controls, plots),
+        *_protocol(protocol),
+        *_to_look_at(sheets, grids),
+    ]
+    return "\n".join(lines)
+
+
+def format_table(document: Mapping[str, Any]) -> str:
+    """The tables that the command prints."""
+    parts = (score_table(document["rows"]), score_table(document["controls"]), paired_table(document))
+    return "\n\n".join("\n".join(part) for part in parts if len(part) > 2)
+
+
+def _fidelity(rows: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]:
+    return [
+        "## Table 1: fidelity and speed",
         "",
-        *_type_table(everything),
+        "The paper's table on COCO. FID (lower is better) and CLIP score by a CLIP that no generator saw; ms for one",
+        "picture in torch, without retrieval's search, on the machine that ran this: compare rows.",
         "",
+        *fidelity_table(rows),
+        "",
+        *_plot(plots, "speed", "TIFA against milliseconds"),
+    ]
+
+
+def _faithfulness(rows: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]:
+    return [
+        "## Table 2: faithfulness to the prompt",
+        "",
+        "The paper's table on TIFA: the score, and the share of right answers by element type.",
+        "",
+        *type_table(rows),
+        "",
+        *_plot(plots, "tifa", "TIFA of every row with its interval"),
+        *_plot(plots, "element_types", "right answers by element type"),
+    ]
+
+
+def _ablation(document: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]:
+    return [
+        "## Table 3: ablation and latency",
+        "",
+        "One step from the same base: without references, with references injected at a fixed strength, at the best of",
+        "a grid for each caption (beside it what the best of as many seeds gives: both chosen by the score itself),",
+        "LoRA alone, and the adapter. Total is from prompt to picture with the search; retrieval is the keys of prompt",
+        "and phrases and the search. Rows that are chosen cost as many pictures as there are candidates.",
+        "",
+        *ablation_table(document["rows"]),
+        "",
+        *_bundle(document.get("bundle_ms")),
+    ]
+
+
+def _bundle(measured: Mapping[str, Any] | None) -> list[str]:
+    if measured is None:
+        return []
+    stages = measured["stages"]
+    retrieval = stages["search"] + stages["features"]
+    return [
+        f"The exported bundle, as it ships, took {measured['on']:.1f} ms with retrieval and {measured['off']:.1f} ms "
+        "without it",
+        f"in the same run: {measured['overhead']:+.1%} (median of the pairs). Search and features took "
+        f"{retrieval:.1f} ms, the adapter {stages['adapter']:.1f} ms.",
+        "",
+    ]
+
+
+def _frequency(rows: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]:
+    return [
+        "## Rare and library-only concepts",
+        "",
+        "Recall: the share of the things that captions name which the judge finds, by how often training showed them.",
+        "",
+        *score_table(rows),
+        "",
+        *_plot(plots, "frequency", "recall over training frequency, and what the adapter adds"),
+    ]
+
+
+def _controls(controls: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]:
+    return [
+        "## Controls",
+        "",
+        *score_table(controls),
+        "",
+        *_plot(plots, "controls", "the adapter with one thing changed"),
+        *type_table(controls),
+        "",
+    ]
+
+
+def _protocol(protocol: Mapping[str, Any]) -> list[str]:
+    return [
         "## How it was measured",
         "",
         *(f"- {key}: {value}" for key, value in protocol.items() if isinstance(value, str | int)),
@@ -66,83 +161,24 @@ def make_page(document: Mapping[str, Any], judge: Judge, pictures: Mapping[str, 
         "everything is known (`other_picture`: asked about another scene's picture, where it must fail):",
         "",
         "```",
-        format_errors(judge.errors),
+        format_errors(protocol["vqa"]["error_rates"]),
         "```",
         "",
+    ]
+
+
+def _to_look_at(sheets: Mapping[str, str], grids: str | None) -> list[str]:
+    more = [f"[Side by side, wins and losses](./{grids}): chosen by a fixed rule too.", ""] if grids else []
+    return [
         "## To look at",
         "",
         "Not hand-picked: the benchmark's first captions, and the first with a rare or library-only concept.",
+        *more,
         "",
-        *(f"![{title}]({file})" for title, file in pictures.items()),
+        *(f"![{title}]({file})" for title, file in sheets.items()),
         "",
     ]
-    return "\n".join(lines)
 
 
-def format_table(document: Mapping[str, Any]) -> str:
-    """The table that the command prints."""
-    lines = [*score_table(document["rows"] | document["controls"]), "", *paired_table(document)]
-    return "\n".join(lines)
-
-
-def score_table(rows: Mapping[str, Any]) -> list[str]:
-    """TIFA and recall, row by row."""
-    header = ["row", "TIFA", "recall: common", "recall: rare", "recall: library only"]
-    body = [
-        [f"`{name}`", _cell(row["tifa"]), *(_cell(row["recall"].get(kind)) for kind in RECALLS)]
-        for name, row in rows.items()
-    ]
-    return table(header, body)
-
-
-def paired_table(document: Mapping[str, Any]) -> list[str]:
-    """What the adapter has over other rows."""
-    header = ["difference", "TIFA", "CLIP", "recall: common", "recall: rare", "recall: library only"]
-    body = []
-    for name, tifa in document["paired"].items():
-        recall, clip = document["paired_recall"][name], document["paired_clip"].get(name)
-        cells = [_cell(recall.get(kind), signed=True) for kind in RECALLS]
-        body.append([f"`{name}`", _cell(tifa, signed=True), _cell(clip, signed=True), *cells])
-    return table(header, body)
-
-
-def _legend(rows: Mapping[str, Any]) -> list[str]:
-    return table(["row", "what it is"], [[f"`{name}`", ABOUT.get(name, "")] for name in rows])
-
-
-def _fidelity_table(rows: Mapping[str, Any]) -> list[str]:
-    body = [
-        [f"`{name}`", _number(row.get("fid")), _cell(row.get("clip")), _number(row.get("ms"))]
-        for name, row in rows.items()
-    ]
-    return table(["row", "FID", "CLIP", "ms"], body)
-
-
-def _type_table(rows: Mapping[str, Any]) -> list[str]:
-    kinds = sorted({kind for row in rows.values() for kind in row["by_element_type"]})
-    body = [
-        [f"`{name}`", *(_cell(row["by_element_type"].get(kind)) for kind in kinds)]
-        for name, row in rows.items()
-    ]
-    return table(["row", *kinds], body)
-
-
-def table(header: list[str], body: list[list[str]]) -> list[str]:
-    """A Markdown table that also reads well as plain text."""
-    widths = [max(len(row[column]) for row in [header, *body]) for column in range(len(header))]
-    rows = [header, ["-" * width for width in widths], *body]
-    return [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
-        for row in rows
-    ]
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
-
-
-def _cell(interval: Sequence[float] | None, *, signed: bool = False) -> str:
-    if interval is None:
-        return "-"
-    mean, low, high = (f"{value:+.3f}" if signed else f"{value:.3f}" for value in interval)
-    return f"{mean} [{low}, {high}]"
+def _plot(plots: Mapping[str, str], name: str, title: str) -> list[str]:
+    return [f"![{title}]({plots[name]})", ""] if name in plots else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ragturbo_runtime.index import ExactIndex
-from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.retriever import Calibration, Retriever
 from training.family.folder import Family
 from training.ladd.library import ReferenceFeatures, TrainingLibrary, encode_keys
+from training.ladd.neighbours import Ask, queries_of
 from training.models.checkpoint import AdapterMetadata
 
 
@@ -50,7 +50,11 @@ class PromptReferences:
 
 
 def find_references(
-    family: Family, library: TrainingLibrary, metadata: AdapterMetadata, prompts: Sequence[str]
+    family: Family,
+    library: TrainingLibrary,
+    metadata: AdapterMetadata,
+    prompts: Sequence[str],
+    ask: Ask = "both",
 ) -> PromptReferences:
     """Retrieve as the runtime does: the whole prompt and each object phrase, dealt out in turn.
 
@@ -59,18 +63,30 @@ def find_references(
         library: What is searched.
         metadata: The adapter's: number of references and calibration.
         prompts: N prompts.
+        ask: What they are looked up by.
     """
+    return new_search(family, library, metadata, ask)(prompts)
+
+
+def new_search(
+    family: Family, library: TrainingLibrary, metadata: AdapterMetadata, ask: Ask = "both"
+) -> Callable[[Sequence[str]], PromptReferences]:
+    """Make ready what `find_references` searches with, so that a search can be timed alone."""
     calibration = Calibration(metadata.similarity_low, metadata.similarity_high)
     # The bundle keeps keys as float16: near-ties must fall alike.
     retriever = Retriever(ExactIndex(library.keys.numpy().astype(np.float16)), calibration)
-    rows = np.zeros((len(prompts), metadata.references), dtype=np.int64)
-    weights = np.zeros((len(prompts), metadata.references), dtype=np.float32)
-    for place, prompt in enumerate(prompts):
-        queries = list(dict.fromkeys([prompt, *split_phrases(prompt)]))
-        got = retriever.retrieve(encode_keys(family.text, queries).numpy(), references=metadata.references)
-        rows[place, : len(got.rows)] = got.rows
-        weights[place, : len(got.rows)] = got.weights
-    return PromptReferences(rows, weights)
+
+    def search(prompts: Sequence[str]) -> PromptReferences:
+        rows = np.zeros((len(prompts), metadata.references), dtype=np.int64)
+        weights = np.zeros((len(prompts), metadata.references), dtype=np.float32)
+        for place, prompt in enumerate(prompts):
+            keys = encode_keys(family.text, queries_of(prompt, ask)).numpy()
+            got = retriever.retrieve(keys, references=metadata.references)
+            rows[place, : len(got.rows)] = got.rows
+            weights[place, : len(got.rows)] = got.weights
+        return PromptReferences(rows, weights)
+
+    return search
 
 
 def reference_features(

@@ -74,6 +74,8 @@ class Measured:
     """(N,) cosine of each caption with its picture."""
     fid: float | None = None
     ms: float | None = None
+    split: Mapping[str, float] | None = None
+    """Where the time goes, as `latency_parts.split_of` gives it."""
 
     def as_json(self) -> dict[str, Any]:
         """What docs/results.json holds of it."""
@@ -81,7 +83,8 @@ class Measured:
         if self.clip is not None:
             document["clip"] = mean_interval(self.clip).as_list()
         plain = {"fid": self.fid, "ms": self.ms}
-        return document | {name: round(value, 2) for name, value in plain.items() if value is not None}
+        document |= {name: round(value, 2) for name, value in plain.items() if value is not None}
+        return document | ({"ms_split": dict(self.split)} if self.split is not None else {})
 
 
 def measure(judge: Judge, benchmark: Benchmark, pictures: Pixels) -> tuple[RowScores, dict[str, Any]]:

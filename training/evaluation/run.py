@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.data.splits import scenes
+from training.data.exposure import expected_pictures
+from training.data.render import draw
+from training.data.splits import scene, scenes
 from training.data.tifa import BENCHMARK_SCENES
 from training.data.world import World, parse_world
 from training.evaluation.artists import Artists
+from training.evaluation.by_concept import recall_by_concept
 from training.evaluation.fidelity import Fidelity
+from training.evaluation.grids import LABELS, Material, write_grids
 from training.evaluation.judge import Judge, Pixels
 from training.evaluation.latency import measure_latency
-from training.evaluation.page import DRAWN, format_table, make_page
+from training.evaluation.latency_parts import measure_bundle, split_of
+from training.evaluation.page import DRAWN, format_table
+from training.evaluation.publish import PICTURES, RESULTS, publish
+from training.evaluation.references import new_search
 from training.evaluation.results import (
     Benchmark,
     Measured,
@@ -23,12 +30,13 @@ from training.evaluation.results import (
     make_protocol,
     measure,
     write_json,
-    write_text,
 )
 from training.evaluation.rows import CANDIDATES, CONTROLS, ROWS, draw_row, find_row
 from training.evaluation.scores import RowScores
-from training.evaluation.sheets import choose, save_sheet
+from training.evaluation.sheets import TITLES, choose, save_sheet
+from training.evaluation.strip import Shown
 from training.family.folder import SETTINGS_FILE, read_json
+from training.ladd.setup import world_of
 
 TABLE = (*list(ROWS)[:5], *CANDIDATES, *list(ROWS)[5:])
 """The rows in the order of the paper's tables: others, direct injection, ours."""
@@ -41,11 +49,6 @@ SHOWN = (
     "adapter_no_references_1",
 )
 """The columns of the sheets."""
-_TITLES = {
-    "first": "first captions",
-    "rare": "rare concepts",
-    "library_only": "concepts that only the library shows",
-}
 
 
 @dataclass(frozen=True)
@@ -111,12 +114,20 @@ def evaluate(settings: Settings) -> str:
         scores[name] = _score(settings, judge, benchmark, name, pictures[name])
     latency = measure_latency(artists, table, settings.cache)
     measured = _measure_fidelity(settings, benchmark, pictures, scores, latency)
+    trained_on = int(family["config"]["teacher"]["latent_cache"])
+    protocol["training_pictures"] = trained_on
     document = _document(measured, protocol)
-    sheets = _draw_sheets(
-        settings.out / "results", benchmark, world, {name: pictures[name] for name in (*SHOWN, DRAWN)}
+    document["by_concept"] = recall_by_concept(
+        scores, judge.frequencies, expected_pictures(world, trained_on)
     )
-    write_json(settings.out / "results.json", document)
-    write_text(settings.out / "results.md", make_page(document, judge, sheets))
+    if (bundle_ms := measure_bundle(artists, settings.cache)) is not None:
+        document["bundle_ms"] = bundle_ms
+    _draw_sheets(
+        settings.out / PICTURES, benchmark, world, {name: pictures[name] for name in (*SHOWN, DRAWN)}
+    )
+    write_grids(_grid_material(artists, benchmark, pictures, settings.cache), settings.out)
+    write_json(settings.out / RESULTS, document)
+    publish(document, settings.out)
     return format_table(document)
 
 
@@ -155,18 +166,38 @@ def _measure_fidelity(
             fidelity.clip_scores(benchmark.prompts, some),
             fidelity.fid(some, embedded[DRAWN]) if name != DRAWN else None,
             latency.get(name),
+            split_of(name, latency),
         )
         for name, some in embedded.items()
     }
 
 
-def _draw_sheets(
-    folder: Path, benchmark: Benchmark, world: World, pictures: Mapping[str, Pixels]
-) -> dict[str, str]:
-    """Write the sheets; returns title -> file, relative to the folder above."""
-    sheets = {}
+def _draw_sheets(folder: Path, benchmark: Benchmark, world: World, pictures: Mapping[str, Pixels]) -> None:
+    for name in TITLES:
+        (folder / f"{name}.png").unlink(missing_ok=True)  # of an earlier run with other captions
     for name, indices in choose(benchmark.scenes, world).items():
         captions = [benchmark.prompts[index] for index in indices]
         save_sheet(folder / f"{name}.png", captions, {row: some[indices] for row, some in pictures.items()})
-        sheets[_TITLES[name]] = f"{folder.name}/{name}.png"
-    return sheets
+
+
+def _grid_material(
+    artists: Artists, benchmark: Benchmark, pictures: Mapping[str, Pixels], cache: Path
+) -> Material:
+    """What the side-by-side page is made of; the answers are those that `_score` kept."""
+    answers = {name: read_json(cache / "answers" / f"{name}.json") for name in LABELS}
+    details = {name: some["question_details"] for name, some in answers.items()}
+
+    def references(indices: Sequence[int]) -> list[list[Shown]]:
+        search = new_search(artists.family, artists.library, artists.adapter.metadata)
+        found = search(artists.texts(indices))
+        return [
+            [_shown(artists, row, weight) for row, weight in zip(rows, weights, strict=True) if weight > 0]
+            for rows, weights in zip(found.rows.tolist(), found.weights.tolist(), strict=True)
+        ]
+
+    return Material(benchmark, pictures, details, references)
+
+
+def _shown(artists: Artists, row: int, weight: float) -> Shown:
+    picture = draw(scene(world_of(artists.family), "library", row), artists.family.resolution)
+    return Shown(picture, artists.library.captions[row], weight)

@@ -44,6 +44,13 @@ class RowScores:
     """Training frequency -> groups of the captions whose concept was found at least once."""
     by_frequency: dict[str, Counts]
     """Training frequency of a caption's rarest thing -> the captions' scores."""
+    by_concept: dict[str, Counts]
+    """Concept -> groups of the captions that were found at least once."""
+
+    @property
+    def right(self) -> FloatArray:
+        """(N,) questions answered right, per caption."""
+        return np.asarray(sum(counts.right for counts in self.by_element_type.values()), dtype=np.float64)
 
     def as_json(self) -> dict[str, Any]:
         """What docs/results.json holds about a row: [mean, low, high] each."""
@@ -122,17 +129,19 @@ def score_row(
     if not all(right):
         raise ValueError("a caption has no questions: it cannot be scored")
     kinds = [[one.element_type for one in asked] for asked in questions]
+    concepts = [scene.concepts for scene in scenes]
     found = [
-        [bool(reading.of(concept)) for concept in scene.concepts]
-        for reading, scene in zip(readings, scenes, strict=True)
+        [bool(reading.of(concept)) for concept in some]
+        for reading, some in zip(readings, concepts, strict=True)
     ]
-    frequency = [[frequencies[concept] for concept in scene.concepts] for scene in scenes]
+    frequency = [[frequencies[concept] for concept in some] for some in concepts]
     captions = np.array([mean(scores) for scores in right], dtype=np.float64)
     return RowScores(
         captions=captions,
         by_element_type=_count(right, kinds, sorted({kind for some in kinds for kind in some})),
         recall=_count(found, frequency, FREQUENCIES),
         by_frequency=_by_rarest(captions, frequency),
+        by_concept=_count(found, concepts, sorted({concept for some in concepts for concept in some})),
     )
 
 

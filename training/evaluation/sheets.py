@@ -15,6 +15,11 @@ from training.evaluation.judge import Pixels
 
 PER_SHEET = 10
 """Captions per sheet."""
+TITLES = {
+    "first": "first captions",
+    "rare": "rare concepts",
+    "library_only": "concepts that only the library shows",
+}
 _SCALE = 2  # 64 pixels are small to look at
 _TEXT = 14  # pixels of height for a line of text
 

@@ -25,7 +25,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.family", description=__doc__)
     parser.add_argument("--config", type=Path, help="the family's TOML file")
     parser.add_argument(
-        "--random", metavar="SIZE", choices=("nano",), help="write a folder of random weights instead"
+        "--random",
+        metavar="SIZE",
+        choices=("nano", "sd-turbo", "sd-turbo-small"),
+        help="write a folder of random weights instead: nano, sd-turbo (exact shapes, 2.6 GB) or sd-turbo-small",
     )
     parser.add_argument("--out", type=Path, help="the family's folder; default training/weights/NAME")
     parser.add_argument("--work", type=Path, help="checkpoints, caches, grids; default runs/NAME")

@@ -7,16 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from ragturbo_runtime.files import hash_file
 from training.atomic import save_atomically
 from training.family.text_tower import WEIGHTS_FILE, TextTower, load_text_tower
-
-if TYPE_CHECKING:
-    import torch
 
 SETTINGS_FILE = "family.json"
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -50,12 +48,13 @@ class Family:
     """family.json: name, resolution, the config that it was trained with, the scores of its stages."""
 
 
-def load_family(path: Path, *, device: str | torch.device = "cpu") -> Family:
+def load_family(path: Path, *, device: str | torch.device = "cpu", image_tower: bool = True) -> Family:
     """Read a family; its weights may be stored as float16, all computing is float32.
 
     Args:
         path: The family's folder.
         device: Where to put it.
+        image_tower: False: the image tower beside the text tower is not read, even if it is there (ViT-H-14: 2.5 GB).
 
     Raises:
         FileNotFoundError: A part is missing; the message names it.
@@ -67,7 +66,7 @@ def load_family(path: Path, *, device: str | torch.device = "cpu") -> Family:
         resolution=settings["resolution"],
         vae=freeze(AutoencoderKL, path / "vae", device),
         unet=freeze(UNet2DConditionModel, path / "unet", device),
-        text=load_text_tower(path / "text_encoder").to(device),
+        text=load_text_tower(path / "text_encoder", image_tower=image_tower).to(device),
         scheduler=read_json(path / "scheduler" / "scheduler_config.json"),
         settings=settings,
     )
@@ -83,12 +82,22 @@ def load_teacher(path: Path, *, device: str | torch.device = "cpu") -> UNet2DCon
 
 
 def freeze(kind: Any, folder: Path, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401 - a diffusers class
-    """Read one diffusers model as float32, in eval mode, without gradients."""
+    """Read one diffusers model as float32, in eval mode, without gradients.
+
+    Raises:
+        FileNotFoundError: There is no such model.
+        ValueError: Weights are missing.
+    """
     if not (folder / "config.json").exists():
         raise FileNotFoundError(
             f"{folder}: no config.json; expected the diffusers layout of a {kind.__name__}"
         )
-    model = kind.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
+    model = kind.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+    if missing := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
+        raise ValueError(
+            f"{folder}: the weights lack {len(missing)} tensors that config.json asks for (first: {missing[0]}); "
+            "copy the folder again"
+        )
     return model.float().eval().requires_grad_(False).to(device)
 
 
@@ -100,7 +109,7 @@ def save_part(model: AutoencoderKL | UNet2DConditionModel, folder: Path) -> None
     from safetensors.torch import save_file
 
     for parameter in model.parameters():
-        parameter.data = parameter.data.half().float()
+        parameter.data = parameter.data.half().to(parameter.dtype)
     config = {key: value for key, value in model.config.items() if key != "_name_or_path"}
     save_json(folder / "config.json", config)
     weights = {key: value.half().contiguous() for key, value in model.state_dict().items()}

@@ -8,7 +8,8 @@ from pathlib import Path
 import open_clip
 import torch
 from open_clip.model import CLIP
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from training.atomic import save_atomically
@@ -16,6 +17,8 @@ from training.atomic import save_atomically
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 CONTEXT_LENGTH = 77
+_SMALLEST_VISION = {"image_size": 32, "patch_size": 32, "width": 32, "head_width": 32, "layers": 1}
+"""open_clip's CLIP cannot be made without an image tower; this one is thrown away at once."""
 
 
 class TextTower(nn.Module):
@@ -95,7 +98,15 @@ class TextTower(nn.Module):
 
         Returns:
             (B, embed_dim), of length 1.
+
+        Raises:
+            ValueError: The tower was read without its image tower.
         """
+        if not hasattr(self.clip, "visual"):
+            raise ValueError(
+                "this text tower has no image tower, so it cannot read pictures; its folder needs open_clip's whole "
+                "model (tensors named visual.*)"
+            )
         features: Tensor = self.clip.encode_image(pixels, normalize=True)
         return features
 
@@ -109,6 +120,17 @@ def new_text_tower(model_cfg: dict[str, object]) -> TextTower:
     return TextTower(CLIP(**model_cfg))
 
 
+def new_text_only_tower(model_cfg: dict[str, object]) -> TextTower:
+    """A tower with fresh weights that reads texts alone: no memory is spent on the image tower.
+
+    Args:
+        model_cfg: As `new_text_tower` takes it.
+    """
+    tower = TextTower(CLIP(**{**model_cfg, "vision_cfg": _SMALLEST_VISION}))
+    del tower.clip.visual
+    return tower.eval()
+
+
 def save_text_tower(folder: Path, tower: TextTower, model_cfg: dict[str, object]) -> None:
     """Write open_clip's local layout (``local-dir:``), weights as float16."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,14 +141,26 @@ def save_text_tower(folder: Path, tower: TextTower, model_cfg: dict[str, object]
     save_atomically(folder / WEIGHTS_FILE, lambda path: save_file(weights, path))
 
 
-def load_text_tower(folder: Path) -> TextTower:
-    """Read open_clip's local layout.
+def load_text_tower(folder: Path, *, image_tower: bool = True) -> TextTower:
+    """Read open_clip's local layout. The file may hold the text tower alone: a U-Net and a library need no more.
+
+    Args:
+        folder: The layout's folder.
+        image_tower: Read the image tower too, if the file holds one.
 
     Raises:
         FileNotFoundError: The folder lacks the config or the weights.
     """
     model_cfg = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model_cfg"]
-    tower = new_text_tower(model_cfg)
-    weights = load_file(folder / WEIGHTS_FILE)
-    tower.clip.load_state_dict({key: value.float() for key, value in weights.items()})
+    with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+        names = list(file.keys())
+        image_tower = image_tower and any(map(_sees, names))
+        tower = new_text_tower(model_cfg) if image_tower else new_text_only_tower(model_cfg)
+        # Tensor by tensor out of the mapped file, and to float32 only where they are copied to.
+        weights = {name: file.get_tensor(name) for name in names if image_tower or not _sees(name)}
+        tower.clip.load_state_dict(weights)
     return tower.eval().requires_grad_(False)
+
+
+def _sees(name: str) -> bool:
+    return name.startswith("visual.")

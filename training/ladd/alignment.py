@@ -9,6 +9,7 @@ adapter is trained, with the same references, masked prompts and weights as in L
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 import torch
@@ -23,6 +24,8 @@ from training.ladd.step import check_finite
 from training.models.adapter import fuse
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from training.ladd.batches import Batch, Batcher
     from training.ladd.setup import Parts
     from training.parallel import Processes
@@ -70,16 +73,24 @@ class Alignment:
         parts: The run's; the adapter is trained in place.
         clip_norm: Largest norm of a gradient.
         processes: Those that train together.
+        encode: Gives the h (B, C, hh, hw) float32 of a batch, as `encode_batch` does, but perhaps from memory.
     """
 
     def __init__(
-        self, settings: AlignmentConfig, parts: Parts, *, clip_norm: float, processes: Processes
+        self,
+        settings: AlignmentConfig,
+        parts: Parts,
+        *,
+        clip_norm: float,
+        processes: Processes,
+        encode: Callable[[Batch], Tensor] | None = None,
     ) -> None:
         if parts.student.adapter is None or parts.features is None:
             raise ValueError("there is no adapter to align; leave [alignment] steps at 0 without retrieval")
         self.settings, self.parts, self.clip_norm, self.processes = settings, parts, clip_norm, processes
         self.adapter, self.features = parts.student.adapter, parts.features
         self.device = parts.student.unet.device
+        self._encode = encode or partial(encode_batch, parts)
         self.reading = self._fit()
 
     def run(self) -> None:
@@ -118,19 +129,19 @@ class Alignment:
             for kind in get_args(References)
         }
 
-    def _loss(self, batch: Batch) -> Tensor:
+    def drafts(self, batch: Batch) -> Tensor:
+        """What the corrected h of a batch stands for: latents (B, c, h, w) float32."""
         h = self._encode(batch)
         reference_h = self.features.read(batch.rows, batch.changed)
         weights = batch.weights.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.parts.bf16):
             fused = fuse(h, self.adapter(h, reference_h, weights), weights)
-        drafts = self.reading(fused.float())
-        return functional.smooth_l1_loss(drafts, batch.target.to(self.device), beta=self.settings.beta)
+        drafts: Tensor = self.reading(fused.float())
+        return drafts
 
-    def _encode(self, batch: Batch) -> Tensor:
-        with torch.no_grad(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.parts.bf16):
-            embeds, _ = self.parts.family.text.encode(list(batch.shown))
-            return self.parts.student.encode(batch.noise.to(self.device), embeds.float()).h.float()
+    def _loss(self, batch: Batch) -> Tensor:
+        target = batch.target.to(self.device)
+        return functional.smooth_l1_loss(self.drafts(batch), target, beta=self.settings.beta)
 
     def _fit(self) -> Reading:
         """Fit the reading on held-out pairs without references: what h says when the prompt says all."""
@@ -138,6 +149,15 @@ class Alignment:
         count = min(FITTED_PAIRS, len(batcher.pairs))
         batch = batcher.held_out(list(range(count)), "none", masked=False, seed=0)
         return Reading(self._encode(batch), batch.target.to(self.device)).to(self.device)
+
+
+@torch.no_grad()
+def encode_batch(parts: Parts, batch: Batch) -> Tensor:
+    """The h (B, C, hh, hw) float32 that the student makes of a batch's noise and prompts, without references."""
+    device = parts.student.unet.device
+    with torch.autocast(device.type, torch.bfloat16, enabled=parts.bf16):
+        embeds, _ = parts.family.text.encode(list(batch.shown))
+        return parts.student.encode(batch.noise.to(device), embeds.float()).h.float()
 
 
 def _rows(maps: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ class RealConfig:
     """Real pictures beside the teacher's, with the noise that its flow leads back to (`training.ladd.real_pairs`)."""
 
     scenes: int = 0
-    """Scenes to invert; 0 = teacher-made pairs alone."""
+    """Scenes, or pictures of ``[data] library``, to invert; 0 = teacher-made pairs alone. What follows down to
+    ``held_out``, and ``library``, is of scenes alone."""
     lent_variants: int = 2
     """A scene gives a pair as it is, one with rare things put in, and so many with concepts that the base never saw."""
     invented_variants: int = 0
@@ -51,6 +52,30 @@ class RealConfig:
     quite Gaussian, and always the same."""
     library: int = 4096
     """Captioned scenes of those unknown things that training looks up beside the family's library."""
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The user's own files, in place of the scenes of the family's world."""
+
+    library: str = ""
+    """Folder of captioned pictures (`training.data.picture_folder`): the references, and with ``[real] scenes`` real
+    pairs too. Empty: the family's world."""
+    prompts: str = ""
+    """Text file, one prompt a line: the teacher draws them."""
+    pairs: str = ""
+    """Folder that ``python -m training.synthesize`` made, in place of prompts."""
+    names: str = ""
+    """Text file of the names that may be masked, one a line, the plural behind a comma where it is irregular. Empty:
+    guessed from the library's captions."""
+
+    def __post_init__(self) -> None:
+        """Refuse a library without prompts, and prompts without a library."""
+        if bool(self.library) != bool(self.prompts or self.pairs) or (self.prompts and self.pairs):
+            raise ValueError(
+                f"library is {self.library!r}, prompts {self.prompts!r}, pairs {self.pairs!r}; give library and either "
+                "prompts or pairs"
+            )
 
 
 @dataclass(frozen=True)
@@ -180,6 +205,10 @@ class RunConfig:
 
     bf16: Literal["auto", "on", "off"] = "auto"
     """bfloat16 autocast in the networks; losses and latents stay float32. "auto": where it is faster (measured)."""
+    frozen_dtype: Literal["float32", "bfloat16"] = "float32"
+    """How teacher and base lie in memory; bfloat16 halves them and needs autocast. What is trained stays float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations inside the U-Nets' blocks again in the backward pass: less memory, more time."""
     save_minutes: float = 3.0
     """Minutes between two checkpoints."""
     log_every: int = 10
@@ -188,6 +217,11 @@ class RunConfig:
     """Steps between two sample sheets."""
     sheet_rows: int = 8
     """Prompts on a sheet."""
+
+    def __post_init__(self) -> None:
+        """Refuse weights that nothing can be multiplied with."""
+        if self.frozen_dtype == "bfloat16" and self.bf16 == "off":
+            raise ValueError('frozen_dtype is "bfloat16" and bf16 "off"; set bf16 to "on" or "auto"')
 
 
 @dataclass(frozen=True)
@@ -202,6 +236,7 @@ class LaddConfig:
     """Everything random is drawn from it, 0 or more."""
     pairs: PairsConfig
     real: RealConfig
+    data: DataConfig
     retrieval: RetrievalConfig
     masking: MaskingConfig
     student: StudentConfig
@@ -286,6 +321,7 @@ def _check_timesteps(config: LaddConfig) -> None:
 _TABLES = {
     "pairs": PairsConfig,
     "real": RealConfig,
+    "data": DataConfig,
     "retrieval": RetrievalConfig,
     "masking": MaskingConfig,
     "student": StudentConfig,

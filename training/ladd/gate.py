@@ -107,18 +107,18 @@ def _by_references(
     batcher: Batcher, draw: Callable[[Batch], Tensor], *, masked: bool, beta: float, batch: int
 ) -> dict[str, Tensor]:
     return {
-        kind: _losses(batcher, draw, kind, masked=masked, beta=beta, batch=batch)
+        kind: pair_losses(batcher, draw, kind, masked=masked, beta=beta, batch=batch)
         for kind in get_args(References)
     }
 
 
 def _differences(losses: dict[str, Tensor]) -> dict[str, tuple[float, float]]:
     return {
-        f"right_minus_{kind}": _mean_and_error(losses["right"] - losses[kind]) for kind in ("wrong", "none")
+        f"right_minus_{kind}": mean_and_error(losses["right"] - losses[kind]) for kind in ("wrong", "none")
     }
 
 
-def _losses(
+def pair_losses(
     batcher: Batcher,
     draw: Callable[[Batch], Tensor],
     kind: References,
@@ -127,7 +127,19 @@ def _losses(
     beta: float,
     batch: int,
 ) -> Tensor:
-    """(N,) float32, one loss a pair."""
+    """Measure each pair of a batcher.
+
+    Args:
+        batcher: Of the pairs.
+        draw: Gives the latents (B, c, h, w) float32 of a batch.
+        kind: Which references they get.
+        masked: Whether names are masked, the same ones for each kind.
+        beta: Of the smooth-L1.
+        batch: Pairs at a time.
+
+    Returns:
+        (N,) float32, one loss a pair.
+    """
     parts = []
     for first in range(0, len(batcher.pairs), batch):
         indices = list(range(first, min(first + batch, len(batcher.pairs))))
@@ -140,5 +152,6 @@ def _losses(
     return torch.cat(parts)
 
 
-def _mean_and_error(differences: Tensor) -> tuple[float, float]:
+def mean_and_error(differences: Tensor) -> tuple[float, float]:
+    """The mean of paired differences (N,), and its standard error."""
     return float(differences.mean()), float(differences.std()) / math.sqrt(len(differences))

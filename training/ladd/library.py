@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d
 
 from ragturbo_runtime.features import encode_int8, scale_of
 from training.data.render import draw_batch
+from training.ladd.frozen import is_halved
 from training.models.split_unet import encode
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ class ReferenceFeatures:
             fresh).
         pool: Side of the square of h-space cells whose mean is one token.
         codec: "int8" stores and rounds as the runtime does; "float32" does not round.
-        bf16: Compute fresh features under bfloat16 autocast; the stored ones are float32's.
+        bf16: Compute fresh features under bfloat16 autocast; the stored ones are float32's where the weights are.
         batch: Entries at a time.
     """
 
@@ -156,11 +157,11 @@ class ReferenceFeatures:
     ) -> None:
         self.unet, self.text, self.library = unet, text, library
         self.timestep, self.caption, self.pool, self.bf16 = timestep, caption, pool, bf16
-        rows = torch.split(torch.arange(len(library)), batch)
-        # What is kept is computed as the exported encoder computes it: in float32.
+        rows, halved = torch.split(torch.arange(len(library)), batch), is_halved(unet)
+        # What is kept is computed as the exported encoder computes it: in float32, unless the weights are not.
         whole = torch.cat(
             [
-                self._compute(some, [library.captions[row] for row in some.tolist()], bf16=False).cpu()
+                self._compute(some, [library.captions[row] for row in some.tolist()], bf16=halved).cpu()
                 for some in rows
             ]
         )

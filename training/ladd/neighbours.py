@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from training.ladd.masking import Masker
     from training.ladd.pairs import Pairs
 
+Ask = Literal["both", "prompt", "phrases"]
+"""What a prompt is looked up by: the whole prompt and each of its object phrases, as the runtime does, or one alone."""
 SMALLEST_WIDTH = 1e-3
 """A calibration narrower than this weighs rounding errors."""
 _CHUNK = 1024  # pairs compared with the library at a time
@@ -85,14 +87,15 @@ class _Queries:
                 self._showing[name].append(row)
 
     def search(
-        self, queries: Sequence[str], excluded: NDArray[np.bool_], count: int
+        self, queries: Sequence[str], excluded: NDArray[np.bool_], count: int, *, prompt: str
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Find the nearest entries.
 
         Args:
-            queries: Q of them, the whole prompt first.
+            queries: Q of them.
             excluded: (N,) entries that must not be found.
             count: Entries per query.
+            prompt: Whose they are.
 
         Returns:
             (Q, count) ids and cosines, best first; -1 where there is none.
@@ -102,7 +105,7 @@ class _Queries:
         ids = np.full((len(queries), count), -1)
         found = np.full((len(queries), count), -np.inf, dtype=np.float32)
         for place, query in enumerate(queries):
-            allowed = np.flatnonzero(~(excluded | self._forbidden(query, prompt=queries[0])))
+            allowed = np.flatnonzero(~(excluded | self._forbidden(query, prompt=prompt)))
             best = _best(cosines[place, allowed], count)
             ids[place, : len(best)], found[place, : len(best)] = allowed[best], cosines[place, allowed[best]]
         return ids, found
@@ -139,6 +142,7 @@ def find_neighbours(
     calibration: Calibration,
     masker: Masker,
     lent: Sequence[str] = (),
+    ask: Ask = "both",
 ) -> Neighbours:
     """Find every pair's references.
 
@@ -152,19 +156,21 @@ def find_neighbours(
         masker: Finds names in queries and captions.
         lent: Names of the things that only the library's lent entries show. Prompts without one never find those
             entries.
+        ask: What the prompts are looked up by.
 
     Raises:
         ValueError: The library is empty.
     """
     _require_entries(library)
-    asked = [[prompt, *split_phrases(prompt)] for prompt in pairs.prompts]
-    queries = _Queries(text, library, [query for some in asked for query in some], masker, lent)
+    asked = [queries_of(prompt, ask) for prompt in pairs.prompts]
+    every = [*pairs.prompts, *(query for some in asked for query in some)]
+    queries = _Queries(text, library, every, masker, lent)
     rows = torch.full((len(pairs), candidates), -1, dtype=torch.int64)
     cosines = torch.zeros(len(pairs), candidates)
     for first in range(0, len(pairs), _CHUNK):
         near = picture_cosines(pairs.latents[first : first + _CHUNK], library.latents) >= near_duplicate
         for place, excluded in enumerate(near.numpy(), start=first):
-            ids, values = queries.search(asked[place], excluded, candidates + 1)
+            ids, values = queries.search(asked[place], excluded, candidates + 1, prompt=pairs.prompts[place])
             dealt, similarities = round_robin(ids, values, candidates + 1)
             real = dealt >= 0
             count = min(candidates, int(real.sum()))
@@ -172,6 +178,14 @@ def find_neighbours(
             cosines[place, :count] = torch.from_numpy(similarities[real][:count])
     prompt_keys = queries.keys[[queries.place[prompt] for prompt in pairs.prompts]]
     return Neighbours(rows, cosines, prompt_keys, calibration)
+
+
+def queries_of(prompt: str, ask: Ask = "both") -> list[str]:
+    """What a prompt is looked up by, without repeats; a prompt without object phrases by itself."""
+    if ask == "prompt":
+        return [prompt]
+    phrases = split_phrases(prompt)
+    return list(dict.fromkeys([prompt, *phrases])) if ask == "both" else phrases or [prompt]
 
 
 def calibrate(

@@ -51,7 +51,7 @@ def make_pairs(
     training = _captions(world, 0, count, leave_out=set(held_out))
     rule = f"{world.digest}, {len(held_out)} held out"
     folder = Path(config.work_dir) / "pairs"
-    fill = partial(_fill_drawn, config, family, teacher, rule=rule, bf16=bf16)
+    fill = partial(fill_drawn, config, family, teacher, rule=rule, bf16=bf16)
     return (
         fill(folder / "train", training, config.pairs.count, first_seed=TRAINING_SEEDS, shard_size=size),
         fill(
@@ -126,7 +126,7 @@ def _fill_real(
     """Invert the real pairs that are missing, and read the first ones."""
     # Unlike drawn pairs, these depend on the autoencoder and its scale.
     vae, configs = family_hashes(family.path)["vae"], configs_hash(family.path, LATENT_CONFIGS)
-    recipe = _recipe(
+    recipe = pair_recipe(
         config,
         family,
         steps=config.real.steps,
@@ -147,7 +147,9 @@ def _fill_real(
         bf16=bf16,
     )
     folder = Path(config.work_dir) / "pairs" / name
-    return _filled(folder, recipe, len(shown), lambda number: shown.shown(number).caption, sample, load=count)
+    return fill_shards(
+        folder, recipe, len(shown), lambda number: shown.shown(number).caption, sample, load=count
+    )
 
 
 def _captions(world: World, first: int, count: int, *, leave_out: set[str], once: bool = False) -> list[str]:
@@ -172,7 +174,7 @@ def _captions(world: World, first: int, count: int, *, leave_out: set[str], once
     return [one.caption for one in found]
 
 
-def _fill_drawn(
+def fill_drawn(
     config: LaddConfig,
     family: Family,
     teacher: UNet2DConditionModel,
@@ -185,9 +187,22 @@ def _fill_drawn(
     shard_size: int,
     bf16: bool,
 ) -> Pairs:
-    """Let the teacher draw the pairs that are missing, and read the first ones."""
+    """Let the teacher draw the pairs that are missing, and read the first ones.
+
+    Args:
+        config: The run's: how the teacher samples.
+        family: The base.
+        teacher: Draws.
+        folder: Of the shards.
+        captions: The prompts, in order.
+        count: How many of the first pairs to read.
+        rule: Where the captions come from: pairs of another rule are refused.
+        first_seed: Pair i starts from the noise of this seed + i.
+        shard_size: Pairs a shard.
+        bf16: Run the teacher under bfloat16 autocast.
+    """
     settings = config.pairs
-    recipe = _recipe(
+    recipe = pair_recipe(
         config,
         family,
         steps=settings.steps,
@@ -207,10 +222,10 @@ def _fill_drawn(
         batch=settings.batch,
         bf16=bf16,
     )
-    return _filled(folder, recipe, len(captions), captions.__getitem__, sample, load=count)
+    return fill_shards(folder, recipe, len(captions), captions.__getitem__, sample, load=count)
 
 
-def _recipe(
+def pair_recipe(
     config: LaddConfig,
     family: Family,
     *,
@@ -220,6 +235,7 @@ def _recipe(
     prompts: str,
     shard_size: int,
 ) -> PairRecipe:
+    """Say what a set of pairs is made with: the family's hashes and latent shape, and what the caller adds."""
     unet = family.unet.config
     side = int(unet.sample_size)
     return PairRecipe(
@@ -234,7 +250,7 @@ def _recipe(
     )
 
 
-def _filled(
+def fill_shards(
     folder: Path,
     recipe: PairRecipe,
     count: int,
@@ -243,7 +259,16 @@ def _filled(
     *,
     load: int,
 ) -> Pairs:
-    """Make the shards that are missing, and read the first pairs."""
+    """Make the shards that are missing, and read the first pairs.
+
+    Args:
+        folder: Of the shards.
+        recipe: What the pairs are made with; a folder of another is refused.
+        count: Pairs to make, rounded up to whole shards.
+        prompt_of: Gives the prompt of pair i.
+        sample: As `PairShards.fill` calls it.
+        load: How many of the first pairs to read.
+    """
     shards = PairShards(folder, recipe)
     with tqdm(total=count, desc=f"pairs {folder.name}", unit="pair") as bar:
         shards.fill(count, prompt_of, sample, on_progress=bar.update)

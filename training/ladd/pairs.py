@@ -304,6 +304,18 @@ def join_pairs(parts: Sequence[Pairs]) -> Pairs:
     )
 
 
+def select_pairs(pairs: Pairs, rows: Sequence[int]) -> Pairs:
+    """Take some pairs out of a set, in the given order.
+
+    Args:
+        pairs: The set.
+        rows: Which, 0 or more.
+    """
+    some = list(rows)
+    noise = None if pairs.found_noise is None else pairs.found_noise[some]
+    return Pairs(tuple(pairs.prompts[row] for row in some), pairs.seeds[some], pairs.latents[some], noise)
+
+
 def _write_tar(path: Path, first: int, pairs: Pairs) -> None:
     with tarfile.open(path, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for row in range(len(pairs)):

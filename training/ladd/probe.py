@@ -87,8 +87,8 @@ def probe_features(
         batch: Pictures at a time.
     """
     results = []
-    captions = {kind: _captions(library, masker, kind) for kind in get_args(Captions)}
-    shown = _labels(library, masker)
+    captions = {kind: captions_of(library, masker, kind) for kind in get_args(Captions)}
+    shown = labels_of(library, masker)
     for name, unet in encoders.items():
         for timestep in timesteps:
             for kind, texts in captions.items():
@@ -114,7 +114,8 @@ def _tokens(
     return torch.cat(parts)
 
 
-def _captions(library: TrainingLibrary, masker: Masker, kind: Captions) -> list[str]:
+def captions_of(library: TrainingLibrary, masker: Masker, kind: Captions) -> list[str]:
+    """A library's captions as they are, with all names made up, or empty; always the same."""
     if kind == "caption":
         return list(library.captions)
     if kind == "empty":
@@ -125,7 +126,8 @@ def _captions(library: TrainingLibrary, masker: Masker, kind: Captions) -> list[
     ]
 
 
-def _labels(library: TrainingLibrary, masker: Masker) -> Tensor:
+def labels_of(library: TrainingLibrary, masker: Masker) -> Tensor:
+    """(N, M) float32, 1 where an entry's caption names a thing."""
     names = sorted({name for caption in library.captions for name in masker.found(caption)})
     place = {name: number for number, name in enumerate(names)}
     shown = torch.zeros(len(library), len(names))

@@ -139,10 +139,7 @@ def _checked(device: str) -> str:
 
 
 def _log_shares(parts: Parts) -> None:
-    trained = sum(parameter.numel() for parameter in parts.student.parameters())
-    base = sum(
-        parameter.numel() for parameter in parts.student.unet.parameters() if not parameter.requires_grad
-    )
+    trained, base = parts.student.shares()
     logger.info(
         "trained: %s parameters, %.2f %% of the U-Net's %s", f"{trained:,}", 100 * trained / base, f"{base:,}"
     )

@@ -9,19 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from diffusers.models.attention_processor import AttnProcessor
 from tqdm import tqdm
 
 from training.data.inventions import concept_of
 from training.data.splits import scenes
 from training.data.world import World, parse_world
-from training.family.folder import Family, family_hashes, load_family, load_teacher
+from training.family.folder import Family, family_hashes
 from training.ladd.batches import Batcher
 from training.ladd.config import LaddConfig
 from training.ladd.diffusion import Diffusion
 from training.ladd.discriminator import DiscriminatorHeads, tapped_channels
+from training.ladd.frozen import load_frozen
 from training.ladd.library import ReferenceFeatures, TrainingLibrary, encode_keys, encode_scenes
+from training.ladd.material import Material
 from training.ladd.neighbours import calibrate, find_neighbours
+from training.ladd.own_data import own_material
 from training.ladd.pair_sets import make_pairs, make_real_pairs
 from training.ladd.pairs import Pairs, join_pairs
 from training.ladd.step import Judge
@@ -30,7 +32,8 @@ from training.ladd.student import Student
 from training.precision import bf16_is_faster
 
 if TYPE_CHECKING:
-    from ragturbo_runtime.retriever import Calibration
+    from diffusers import UNet2DConditionModel
+
     from training.data.scene import Scene
 
 logger = logging.getLogger(__name__)
@@ -69,45 +72,73 @@ def assemble(config: LaddConfig, family_path: Path, *, retrieves: bool, device: 
         FileNotFoundError: The family lacks a part.
         ValueError: The work folder holds pairs of another recipe, or a bad shard.
     """
-    family = load_family(family_path, device=device)
-    teacher = load_teacher(family_path, device=device)
-    if device.type == "cpu":
-        # Plain matmuls: the backward pass of PyTorch's fused attention is slow on CPUs.
-        for unet in (family.unet, teacher):
-            unet.set_attn_processor(AttnProcessor())
-    hashes = family_hashes(family_path)
-    world = world_of(family)
-    library = encode_library(family, world)
-    bf16 = resolve_bf16(config.run.bf16, device)
-    sets: list[Pairs] = list(make_pairs(config, family, teacher, world, bf16=bf16))
-    percentiles = (config.retrieval.low_percentile, config.retrieval.high_percentile)
-    calibration = calibrate(family.text, library, sets[0].prompts, percentiles)
+    family, teacher = load_frozen(family_path, config.run, device=device)
+    bf16 = config.run.frozen_dtype == "bfloat16" or resolve_bf16(config.run.bf16, device)
+    make = own_material if config.data.library else _world_material
+    material = make(config, family, teacher, bf16=bf16)
+    return put_together(config, family, teacher, material, retrieves=retrieves, bf16=bf16)
+
+
+def put_together(
+    config: LaddConfig,
+    family: Family,
+    teacher: UNet2DConditionModel,
+    material: Material,
+    *,
+    retrieves: bool,
+    bf16: bool,
+) -> Parts:
+    """Make student, discriminator and batches for what is loaded.
+
+    Args:
+        config: The run's config.
+        family: The base, frozen; its U-Net becomes the student's.
+        teacher: Frozen.
+        material: What to learn from.
+        retrieves: As `assemble`.
+        bf16: Run the networks under bfloat16 autocast.
+    """
+    calibration, library = material.calibration, material.library
     logger.info("lambda is 0 at a cosine of %.4f, 1 at %.4f", calibration.low, calibration.high)
-    if config.real.scenes:
-        leave_out = frozenset(sets[1].prompts)
-        real, unknown = make_real_pairs(config, family, teacher, world, leave_out=leave_out, bf16=bf16)
-        sets = [join_pairs([sets[0], real]), sets[1], unknown]
-        library = library.with_lent(encode_lent(config, family, world))
     student = new_student(config, family, retrieves=retrieves)
     features = _reference_features(config, family, student, library, bf16=bf16) if retrieves else None
-    new_batcher = partial(
-        _new_batcher, config, family, library, world, calibration=calibration, retrieves=retrieves
-    )
-    training, held_out, *unknown_things = (new_batcher(pairs) for pairs in sets)
-    heads = DiscriminatorHeads(tapped_channels(teacher), width=config.losses.head_width).to(device)
+    new_batcher = partial(_new_batcher, config, family, material, retrieves=retrieves)
+    unknown = None if material.unknown is None else new_batcher(material.unknown)
+    heads = DiscriminatorHeads(tapped_channels(teacher), width=config.losses.head_width)
+    heads.to(family.unet.device)
     return Parts(
         family,
-        hashes,
+        family_hashes(family.path),
         library,
         features,
-        training,
-        held_out,
-        unknown_things[0] if unknown_things else None,
+        new_batcher(material.training),
+        new_batcher(material.held_out),
+        unknown,
         student,
         heads,
         Judge(teacher, heads, student.diffusion, config.losses, bf16=bf16),
         bf16,
     )
+
+
+def _world_material(
+    config: LaddConfig, family: Family, teacher: UNet2DConditionModel, *, bf16: bool
+) -> Material:
+    """Drawn scenes of the family's world."""
+    world = world_of(family)
+    library = encode_library(family, world)
+    training, held_out = make_pairs(config, family, teacher, world, bf16=bf16)
+    percentiles = (config.retrieval.low_percentile, config.retrieval.high_percentile)
+    calibration = calibrate(family.text, library, training.prompts, percentiles)
+    unknown = None
+    if config.real.scenes:
+        leave_out = frozenset(held_out.prompts)
+        real, unknown = make_real_pairs(config, family, teacher, world, leave_out=leave_out, bf16=bf16)
+        training = join_pairs([training, real])
+        library = library.with_lent(encode_lent(config, family, world))
+    strangers = strangers_of(config.real, world)
+    lent = tuple(concept_of(name).name for name in strangers)
+    return Material(library, calibration, training, held_out, unknown, masker_of(world, strangers), lent)
 
 
 def resolve_bf16(setting: Literal["auto", "on", "off"], device: torch.device) -> bool:
@@ -118,7 +149,16 @@ def resolve_bf16(setting: Literal["auto", "on", "off"], device: torch.device) ->
 
 
 def world_of(family: Family) -> World:
-    """The concepts and the seed that a family was trained with."""
+    """The concepts and the seed that a family was trained with.
+
+    Raises:
+        ValueError: It was not trained on a world of drawn scenes.
+    """
+    if "world" not in family.settings.get("config", {}):
+        raise ValueError(
+            f"{family.path}: {family.name} knows no world of drawn scenes; give the run pictures and prompts of "
+            "your own ([data] library and prompts)"
+        )
     return parse_world(family.settings["config"]["world"])
 
 
@@ -173,32 +213,23 @@ def _reference_features(
 
 
 def _new_batcher(
-    config: LaddConfig,
-    family: Family,
-    library: TrainingLibrary,
-    world: World,
-    pairs: Pairs,
-    *,
-    calibration: Calibration,
-    retrieves: bool,
+    config: LaddConfig, family: Family, material: Material, pairs: Pairs, *, retrieves: bool
 ) -> Batcher:
-    strangers = strangers_of(config.real, world)
-    masker = masker_of(world, strangers)
     neighbours = find_neighbours(
         family.text,
-        library,
+        material.library,
         pairs,
         candidates=config.retrieval.candidates,
         near_duplicate=config.retrieval.near_duplicate,
-        calibration=calibration,
-        masker=masker,
-        lent=tuple(concept_of(name).name for name in strangers),
+        calibration=material.calibration,
+        masker=material.masker,
+        lent=material.lent,
     )
     return Batcher(
         pairs,
         neighbours,
-        library,
-        masker,
+        material.library,
+        material.masker,
         retrieval=config.retrieval,
         masking=config.masking,
         fresh_noise=config.real.fresh_noise,

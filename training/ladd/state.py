@@ -27,7 +27,7 @@ class RunState:
 
     Args:
         folder: The run's folder.
-        config: The run's config; all of it but [run] must stay what it was.
+        config: The run's config; all of it but [run] must stay what it was, and what [data] names.
         base_hashes: SHA-256 of the family's weights, by part.
         retrieval: Whether the run trains an adapter.
     """
@@ -37,7 +37,9 @@ class RunState:
     ) -> None:
         self.path = folder / STATE_FILE
         fixed = {
-            key: value for key, value in asdict(config).items() if key not in ("run", "family", "work_dir")
+            key: value
+            for key, value in asdict(config).items()
+            if key not in ("run", "data", "family", "work_dir")
         }
         self.identity: dict[str, Any] = {**fixed, "base": base_hashes, "retrieval": retrieval}
 

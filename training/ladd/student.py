@@ -73,6 +73,11 @@ class Student:
         own = [] if self.adapter is None else list(self.adapter.parameters())
         return [*own, *lora_parameters(self.unet)]
 
+    def shares(self) -> tuple[int, int]:
+        """How many parameters are trained, and how many the frozen U-Net has."""
+        frozen = (parameter for parameter in self.unet.parameters() if not parameter.requires_grad)
+        return sum(map(Tensor.numel, self.parameters())), sum(map(Tensor.numel, frozen))
+
     @torch.no_grad()
     def encode(self, noise: Tensor, prompt_embeds: Tensor) -> Encoded:
         """Run the frozen half.

@@ -30,7 +30,7 @@ _NAME = "default"  # PEFT's name of the one set of weights that a U-Net of ours 
 def add_lora(unet: UNet2DConditionModel, *, rank: int = 16, alpha: float = 16.0) -> None:
     """Wrap the layers of the up blocks. A starts random, B at zero: the output does not change by a bit.
 
-    Afterwards only the LoRA weights require gradients.
+    Afterwards only the LoRA weights require gradients; they are float32 even where the U-Net is not.
 
     Args:
         unet: A U-Net without LoRA; changed in place.
@@ -46,6 +46,10 @@ def add_lora(unet: UNet2DConditionModel, *, rank: int = 16, alpha: float = 16.0)
         raise ValueError("the U-Net carries LoRA already; call fuse_and_strip first")
     # PEFT annotates alpha as int; any number works, and the file format here says float.
     unet.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=TARGETS), adapter_name=_NAME)  # type: ignore[arg-type]
+    for parameter in lora_parameters(
+        unet
+    ):  # PEFT gives it the dtype of the layer, and bfloat16 loses small updates
+        parameter.data = parameter.data.float()
 
 
 def has_lora(unet: nn.Module) -> bool:

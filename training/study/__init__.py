@@ -1,0 +1,1 @@
+"""A small study of single choices: what each of them does to how well references are read."""

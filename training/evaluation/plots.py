@@ -173,15 +173,14 @@ def draw_controls(document: Document, path: Path) -> None:
     names = [name for name in reversed(CHANGES) if name in everything]
     with new_figure(path, 7.4, 0.8 + 0.24 * len(names)) as figure:
         left, right = figure.subplots(1, 2, sharey=True)
-        for axes, title, score in (
-            (left, "TIFA", lambda row: row["tifa"]),
-            (right, "recall of rare concepts", lambda row: row["recall"].get("rare")),
-        ):
+        tifa = {name: row["tifa"] for name, row in everything.items()}
+        rare = {name: row["recall"]["rare"] for name, row in everything.items() if "rare" in row["recall"]}
+        for axes, title, scores in ((left, "TIFA", tifa), (right, "recall of rare concepts", rare)):
             for place, name in enumerate(names):
-                if (interval := score(everything[name])) is not None:
-                    points(axes, name, [place], [interval], upright=False)
-            if (ours := score(everything["adapter_1"])) is not None:
-                axes.axvline(ours[0], color=BLUE, linewidth=0.9, linestyle="--", zorder=0)
+                if name in scores:
+                    points(axes, name, [place], [scores[name]], upright=False)
+            if "adapter_1" in scores:
+                axes.axvline(scores["adapter_1"][0], color=BLUE, linewidth=0.9, linestyle="--", zorder=0)
             axes.set_xlabel(f"{title}, with 95 % interval")
         _name_rows(left, names)
 

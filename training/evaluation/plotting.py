@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREEN, VERMILION, GRAY, PALE = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#555555", "#8c8c8c",
 )  # fmt: skip
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {  # matplotlib types the keys as literals
     "font.family": "DejaVu Sans",  # comes with matplotlib: no font of the machine has a say
     "font.size": 8,
     "axes.titlesize": 9,

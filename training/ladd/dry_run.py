@@ -7,22 +7,25 @@ measured on a machine that could not hold one, in a minute.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import FlopCounterMode
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
     from training.family.folder import Family
-    from training.ladd.batches import Batch
+    from training.ladd.batches import Batch, Batcher
     from training.ladd.config import LaddConfig
+    from training.ladd.library import ReferenceFeatures
     from training.ladd.setup import Parts
 
 
@@ -37,9 +40,13 @@ class LiveBytes(TorchDispatchMode):
         self.live = self.peak = 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:  # noqa: ANN401 - PyTorch's protocol
+    def __torch_dispatch__(  # PyTorch's protocol
+        self,
+        func: Any,  # noqa: ANN401
+        types: Any,  # noqa: ANN401
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
         """Run one operation and look at what it made."""
         if func is torch.ops.aten._local_scalar_dense.default:
             return 1.0
@@ -62,39 +69,39 @@ class LiveBytes(TorchDispatchMode):
         self.live -= size
 
 
-def shapes_of(path: Path) -> tuple[Family, UNet2DConditionModel]:
-    """Make a family and its teacher without reading a weight; call it inside a `FakeTensorMode`.
-
-    Args:
-        path: The family's folder; its configs are enough.
-
-    Raises:
-        FileNotFoundError: A config is missing.
-    """
-    import json
-
+def _shapes_of(path: Path) -> tuple[Family, UNet2DConditionModel]:
+    """A family and its teacher without weights; the configs in its folder are enough."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
     from training.family.folder import SETTINGS_FILE, Family, read_json
     from training.family.text_tower import CONFIG_FILE, new_text_only_tower
 
-    settings = read_json(path / SETTINGS_FILE)
-    model_cfg = json.loads((path / "text_encoder" / CONFIG_FILE).read_text(encoding="utf-8"))["model_cfg"]
-
     def made(kind: Any, part: str) -> Any:  # noqa: ANN401 - a diffusers class
         return kind.from_config(read_json(path / part / "config.json")).eval().requires_grad_(False)
 
+    settings = read_json(path / SETTINGS_FILE)
+    text = new_text_only_tower(read_json(path / "text_encoder" / CONFIG_FILE)["model_cfg"])
     family = Family(
         path=path,
         name=settings["name"],
         resolution=settings["resolution"],
         vae=made(AutoencoderKL, "vae"),
         unet=made(UNet2DConditionModel, "unet"),
-        text=new_text_only_tower(model_cfg).requires_grad_(False),
+        text=text.requires_grad_(False),
         scheduler=read_json(path / "scheduler" / "scheduler_config.json"),
         settings=settings,
     )
     return family, made(UNet2DConditionModel, "teacher")
+
+
+def _give_tensors(module: nn.Module) -> None:
+    """Put tensors of the current mode where there are shapes alone (the meta device)."""
+    for part in module.modules():
+        for name, parameter in part.named_parameters(recurse=False):
+            empty = torch.empty_like(parameter, device="cpu")
+            setattr(part, name, nn.Parameter(empty, requires_grad=parameter.requires_grad))
+        for name, buffer in part.named_buffers(recurse=False):
+            setattr(part, name, torch.empty_like(buffer, device="cpu"))
 
 
 @dataclass(frozen=True)
@@ -111,40 +118,99 @@ class _OneBatch:
 class _Features:
     """Reads the references of that batch."""
 
-    make: Callable[[], Tensor]
+    tokens: Tensor
 
     def read(self, rows: Tensor, changed: dict[tuple[int, int], str]) -> Tensor:
-        return self.make()
+        return self.tokens
 
 
-def dry_parts(config: LaddConfig, family: Family, teacher: UNet2DConditionModel, *, bf16: bool) -> Parts:
-    """Put a run together whose batches are always the same; call it inside a `FakeTensorMode`.
+@dataclass(frozen=True)
+class DryStep:
+    """What a step takes."""
+
+    flops: int
+    weights_bytes: int
+    """Frozen and trained weights, the running mean, one batch; before the first step."""
+    resident_bytes: int
+    """With gradients and optimiser states too: what lies there between two steps."""
+    peak_bytes: int
+    """The most during a step."""
+
+
+def dry_step(config: LaddConfig, path: Path) -> DryStep:
+    """Take two training steps without numbers; the second one counts, because it finds the optimisers' states.
 
     Args:
-        config: The run's config.
-        family: From `shapes_of`.
-        teacher: From `shapes_of`.
-        bf16: Run the networks under bfloat16 autocast.
+        config: The run's config; the networks run under bfloat16 autocast unless its [run] says "off".
+        path: The family's folder; no weight is read.
+
+    Raises:
+        FileNotFoundError: The family lacks a config.
     """
-    from training.ladd.batches import Batch, Batcher
+    from training.ladd.trainer import Trainer
+    from training.parallel import Processes
+
+    parts = _parts_of_shapes(config, path)  # outside of the mode: PyTorch cannot move modules of fake tensors
+    with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as memory:
+        parts = _with_tensors(config, parts)
+        with TemporaryDirectory() as folder:
+            trainer = Trainer(config, parts, Path(folder), processes=Processes("cpu"), retrieves=True)
+            weights = memory.live
+            trainer.train_step(0)
+            resident = memory.peak = memory.live
+            with FlopCounterMode(display=False) as counter:
+                trainer.train_step(1)
+    return DryStep(counter.get_total_flops(), weights, resident, memory.peak)
+
+
+def _parts_of_shapes(config: LaddConfig, path: Path) -> Parts:
+    """A run's networks on the meta device, without batches and features."""
+    from training.ladd.diffusion import Diffusion
     from training.ladd.discriminator import DiscriminatorHeads, tapped_channels
-    from training.ladd.library import ReferenceFeatures, TrainingLibrary
+    from training.ladd.frozen import prepare
+    from training.ladd.library import TrainingLibrary
     from training.ladd.setup import Parts, new_student
     from training.ladd.step import Judge
 
-    size, references = config.optimiser.batch, config.retrieval.references
-    unet = family.unet.config
+    with torch.device("meta"):
+        family, teacher = _shapes_of(path)
+        for unet in (family.unet, teacher):
+            prepare(unet, config.run)
+        student = new_student(config, family, retrieves=True)
+        heads = DiscriminatorHeads(tapped_channels(teacher), width=config.losses.head_width)
+    student.diffusion = Diffusion(family.scheduler)
+    bf16 = config.run.bf16 != "off"
+    judge = Judge(teacher, heads, student.diffusion, config.losses, bf16=bf16)
+    library = TrainingLibrary((), torch.zeros(0), torch.zeros(0))
+    nothing = cast("Batcher", None)
+    return Parts(family, {}, library, None, nothing, nothing, None, student, heads, judge, bf16)
+
+
+def _with_tensors(config: LaddConfig, parts: Parts) -> Parts:
+    """Fill the networks, and deal one batch for ever."""
+    student, family = parts.student, parts.family
+    for module in (family.vae, family.text, student.unet, student.adapter, parts.judge.teacher, parts.heads):
+        if module is not None:
+            _give_tensors(module)
+    dealt = cast("Batcher", _OneBatch(_batch_of(config, family)))
+    features = cast("ReferenceFeatures", _Features(_tokens_of(config, family)))
+    return replace(parts, features=features, training=dealt, held_out=dealt)
+
+
+def _batch_of(config: LaddConfig, family: Family) -> Batch:
+    from training.ladd.batches import Batch
+
+    size, references, unet = config.optimiser.batch, config.retrieval.references, family.unet.config
     latents = torch.zeros(size, int(unet.in_channels), int(unet.sample_size), int(unet.sample_size))
-    channels = int(unet.block_out_channels[-1])
-    side = int(unet.sample_size) // 2 ** (len(unet.block_out_channels) - 1) // config.retrieval.reference_pool
     prompts = tuple(f"a picture of thing number {number}" for number in range(size))
     rows, weights = torch.zeros(size, references, dtype=torch.int64), torch.ones(size, references)
-    batch = Batch(prompts, prompts, latents, latents.clone(), rows, weights, {})
-    dealt = cast("Batcher", _OneBatch(batch))
-    features = _Features(lambda: torch.zeros(size, references, side * side, channels))
-    student = new_student(config, family, retrieves=True)
-    heads = DiscriminatorHeads(tapped_channels(teacher), width=config.losses.head_width)
-    judge = Judge(teacher, heads, student.diffusion, config.losses, bf16=bf16)
-    library = TrainingLibrary((), latents[:0], latents.new_zeros(0, 1))
-    read = cast("ReferenceFeatures", features)
-    return Parts(family, {}, library, read, dealt, dealt, None, student, heads, judge, bf16)
+    return Batch(prompts, prompts, latents, latents.clone(), rows, weights, {})
+
+
+def _tokens_of(config: LaddConfig, family: Family) -> Tensor:
+    """(B, K, T, C) float32."""
+    unet, retrieval = family.unet.config, config.retrieval
+    side = int(unet.sample_size) // 2 ** (len(unet.block_out_channels) - 1) // retrieval.reference_pool
+    return torch.zeros(
+        config.optimiser.batch, retrieval.references, side**2, int(unet.block_out_channels[-1])
+    )

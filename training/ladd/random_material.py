@@ -45,7 +45,7 @@ def random_material(family: Family, *, pairs: int, entries: int) -> Material:
 
 
 def for_measuring(config: LaddConfig, batch: int) -> LaddConfig:
-    """Change a run's config so that every step costs the same: nothing dropped, nothing masked, one batch of pairs.
+    """Change a run's config so that all steps cost the same: one batch of pairs, nothing dropped or masked, all losses.
 
     A masked pair costs more: its references are encoded anew with their made-up names.
     """
@@ -55,5 +55,6 @@ def for_measuring(config: LaddConfig, batch: int) -> LaddConfig:
         retrieval=replace(config.retrieval, drop_share=0.0, wrong_share=0.0),
         masking=replace(config.masking, share=0.0),
         alignment=replace(config.alignment, steps=0),
+        losses=replace(config.losses, adversarial_ramp=0),
         optimiser=replace(config.optimiser, batch=batch),
     )

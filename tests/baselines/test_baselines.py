@@ -29,8 +29,8 @@ def consistency(family_path: Path) -> ConsistencyLoss:
     family, teacher = load_family(family_path), load_teacher(family_path)
     latents = torch.randn(6, 4, 8, 8)
     return ConsistencyLoss(
-        LcmConfig(steps=90, batch=6, solver_steps=8), load_teacher(family_path).requires_grad_(True), teacher, family.text,
-        SCHEDULER, latents, ("a cat",) * 6,
+        LcmConfig(steps=90, batch=6, solver_steps=8), load_teacher(family_path).requires_grad_(True), teacher,
+        family.text, SCHEDULER, latents, ("a cat",) * 6,
     )  # fmt: skip
 
 

@@ -44,7 +44,10 @@ def encode_own_library(family: Family, folder: Path, kept: Path) -> TrainingLibr
         way_out = f"use another work_dir, or delete {kept}"
         check_recipe(kept / RECIPE_FILE, recipe, what="encoded pictures", way_out=way_out)
     if not path.exists():
-        encoded = {"latents": _encode(family, pictures).contiguous(), "keys": encode_keys(family.text, captions)}
+        encoded = {
+            "latents": _encode(family, pictures).contiguous(),
+            "keys": encode_keys(family.text, captions),
+        }
         save_atomically(path, lambda beside: save_file(encoded, beside))
         write_recipe(kept / RECIPE_FILE, recipe)
     try:

@@ -29,17 +29,16 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return random_family(tmp_path_factory.mktemp("family") / "small", size="sd-turbo-small")
 
 
-def measured(small: Path, out: Path, *options: str) -> dict[str, Any]:
-    assert main(["--family", str(small), "--json", str(out), *options]) == 0
+def measured(family: Path, out: Path, *options: str) -> dict[str, Any]:
+    assert main(["--family", str(family), "--json", str(out), *options]) == 0
     found: dict[str, Any] = json.loads(out.read_text())
     return found
 
 
-@pytest.mark.slow
 def test_the_command_takes_one_whole_step_and_says_what_it_took(
-    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    family_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = measured(small, tmp_path / "found.json")
+    found = measured(family_path, tmp_path / "found.json")
     printed = capsys.readouterr().out
     trained = found["parameters"]["adapter"] + found["parameters"]["lora"]
     assert f"trained: {trained:,} parameters" in printed
@@ -54,7 +53,7 @@ def test_the_command_takes_one_whole_step_and_says_what_it_took(
     # The teacher alone runs its encoder seven times a pair: a guided step of it runs the U-Net twice.
     assert stages["optimisation step"]["flops"] > 3 * stages["teacher, one guided sampler step"]["flops"] > 0
     # What the shapes say is what was computed, and they need neither weights nor the time.
-    dry = measured(small, tmp_path / "dry.json", "--dry")
+    dry = measured(family_path, tmp_path / "dry.json", "--dry")
     assert dry["flops"] == pytest.approx(stages["optimisation step"]["flops"], rel=0.05)
     assert sum(found["bytes"].values()) == pytest.approx(dry["resident_bytes"], rel=0.03)
     assert dry["weights_bytes"] < dry["resident_bytes"] < dry["peak_bytes"]
@@ -70,18 +69,18 @@ def test_the_command_takes_one_whole_step_and_says_what_it_took(
     ],
 )
 def test_what_cannot_be_measured_is_one_line(
-    small: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    family_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["--family", str(small), *options]) == 2
+    assert main(["--family", str(family_path), *options]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("error: ")
     assert message in error
     assert "\n" not in error
 
 
-def test_checkpointing_takes_less_memory_and_more_work(small: Path, tmp_path: Path) -> None:
+def test_checkpointing_takes_less_memory_and_more_work(family_path: Path, tmp_path: Path) -> None:
     with_it, without = (
-        measured(small, tmp_path / "found.json", "--dry", "--batch", "8", *options)
+        measured(family_path, tmp_path / "found.json", "--dry", "--batch", "64", *options)
         for options in ([], ["--no-checkpointing"])
     )
     assert with_it["flops"] > 1.1 * without["flops"]

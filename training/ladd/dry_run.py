@@ -6,6 +6,7 @@ measured on a machine that could not hold one, in a minute.
 
 from __future__ import annotations
 
+import gc
 import weakref
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,16 +30,27 @@ if TYPE_CHECKING:
     from training.ladd.setup import Parts
 
 
+PEAK_STEP = 1.01
+"""A peak is exact to this factor."""
+
+
 class LiveBytes(TorchDispatchMode):
     """Adds up the bytes of all tensors that are alive, and keeps the most; a number that is asked for is 1.
 
+    Fake tensors lie in reference cycles where real ones do not: before a new peak counts, the garbage is collected.
     What kernels need for themselves (convolution workspaces, an allocator's gaps) is not in it.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.live = self.peak = 0
+        self.live = self.peak = self._collected_at = 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
+
+    def restart(self) -> int:
+        """Forget the peak; returns the bytes that are alive."""
+        gc.collect()
+        self.peak = self._collected_at = self.live
+        return self.live
 
     def __torch_dispatch__(  # PyTorch's protocol
         self,
@@ -62,8 +74,11 @@ class LiveBytes(TorchDispatchMode):
         self._known.add(storage)
         size = storage.nbytes()
         self.live += size
-        self.peak = max(self.peak, self.live)
         weakref.finalize(storage, self._forget, size)
+        if self.live > PEAK_STEP * self._collected_at:
+            self._collected_at = self.live
+            gc.collect()
+        self.peak = max(self.peak, self.live)
 
     def _forget(self, size: int) -> None:
         self.live -= size
@@ -151,15 +166,18 @@ def dry_step(config: LaddConfig, path: Path) -> DryStep:
     from training.parallel import Processes
 
     parts = _parts_of_shapes(config, path)  # outside of the mode: PyTorch cannot move modules of fake tensors
+    gc.collect()
+    gc.freeze()  # so that collecting garbage takes a moment
     with FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as memory:
         parts = _with_tensors(config, parts)
         with TemporaryDirectory() as folder:
             trainer = Trainer(config, parts, Path(folder), processes=Processes("cpu"), retrieves=True)
-            weights = memory.live
+            weights = memory.restart()
             trainer.train_step(0)
-            resident = memory.peak = memory.live
+            resident = memory.restart()
             with FlopCounterMode(display=False) as counter:
                 trainer.train_step(1)
+    gc.unfreeze()
     return DryStep(counter.get_total_flops(), weights, resident, memory.peak)
 
 

@@ -24,8 +24,6 @@ _LEGEND = """\
 - **right, wrong, none**: smooth-L1 of the draft that the corrected h stands for, on held-out scenes with things that
   only the library shows, names masked, with right, wrong and no references.
 - **plain**: none − right on held-out prompts of known things, where the prompt says all; under zero references cost.
-- **drawn**: share of the things asked for that the judge finds, common / rare / library only, drawn by the base's own
-  decoder from the corrected h, without LADD.
 - **against the default**: right less the default's, ± two standard errors over the pictures; **bold** if it is beyond
   that and beyond the noise of the seeds.
 - **s**: seconds of one core for the alignment. What the frozen encoder made is kept for later settings, so the first
@@ -66,7 +64,7 @@ def make_page(document: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", *_bundled(document["bundled"]), ""])
 
 
-_HEADER = ["probe", "right", "wrong", "none", "wrong − right", "none − right", "plain", "drawn", "s"]
+_HEADER = ["probe", "right", "wrong", "none", "wrong − right", "none − right", "plain", "s"]
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
@@ -77,7 +75,6 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _with_error(unknown["wrong_minus_right"]),
         _with_error(unknown["none_minus_right"]),
         _with_error(row["plain"]["none_minus_right"]),
-        _shares(row["recall"]),
         f"{row['seconds']['align']:.0f}",
     ]
 
@@ -88,18 +85,16 @@ def _question(choice: str, question: Mapping[str, Any], noise: float) -> list[st
     body = [[name, *_cells(row), _against(row, noise)] for name, row in zip(names, rows, strict=True)]
     lines = [question["verdict"] + ".", "", *table(["setting", *_HEADER, "against the default"], body)]
     if all("bundled" in row for row in rows):
-        lines += ["", *_looked_up(names, rows)]
+        lines += ["", _LOOKED_UP, "", *_looked_up(names, rows)]
     return lines
+
+
+_LOOKED_UP = "Shares of the things asked for, common / rare / library only, in the validation scenes:"
 
 
 def _looked_up(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What was found, and what the family's own adapter draws of it."""
-    header = [
-        "setting",
-        "references that show one of the things",
-        "things shown",
-        "drawn by the bundled adapter",
-    ]
+    header = ["setting", "references that show one", "shown by a reference", "drawn by the bundled adapter"]
     body = [
         [
             name,

@@ -34,7 +34,7 @@ PEAK_STEP = 1.01
 """A peak is exact to this factor."""
 
 
-class LiveBytes(TorchDispatchMode):
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Adds up the bytes of all tensors that are alive, and keeps the most; a number that is asked for is 1.
 
     Fake tensors lie in reference cycles where real ones do not: before a new peak counts, the garbage is collected.
@@ -42,7 +42,7 @@ class LiveBytes(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = self.peak = self._collected_at = 0
         self._known: weakref.WeakSet[torch.UntypedStorage] = weakref.WeakSet()
 

@@ -83,20 +83,21 @@ class Drawing:
         parts = []
         for first in range(0, len(self.scenes), BATCH):
             numbers = list(range(first, min(first + BATCH, len(self.scenes))))
-            with_references = features is not None and references is not None
+            reference_h = reference_weight = None
+            if features is not None and references is not None:
+                reference_h = read_features(features, references.rows[numbers])
+                reference_weight = torch.from_numpy(references.weights[numbers])
+            prompts = [self.scenes[number].caption for number in numbers]
+            seeds = [FIRST_SEED + number for number in numbers]
             parts.append(
                 draw_in_one_step(
                     self.family,
                     unet,
-                    [self.scenes[number].caption for number in numbers],
-                    [FIRST_SEED + number for number in numbers],
+                    prompts,
+                    seeds,
                     adapter=adapter,
-                    reference_h=read_features(features, references.rows[numbers])
-                    if with_references
-                    else None,  # type: ignore[union-attr, arg-type]
-                    reference_weight=torch.from_numpy(references.weights[numbers])
-                    if with_references
-                    else None,  # type: ignore[union-attr]
+                    reference_h=reference_h,
+                    reference_weight=reference_weight,
                 )
             )
         return object_recall(self.judge, np.concatenate(parts), self.scenes)

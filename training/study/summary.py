@@ -52,7 +52,7 @@ def make_document(
         "default": asdict(default),
         "noise": noise,
         "seeds": [{"seed": setting.seed} | _printed(aligned[setting]) for setting in repeated],
-        "bundled": {kind: bundled[default, kind] for kind in ("right", "wrong", "none")},  # type: ignore[index]
+        "bundled": {kind: bundled[default, kind] for kind in ("right", "wrong", "none")},
         "questions": {
             choice: {"verdict": _verdict(choice, rows, noise), "rows": rows}
             for choice, rows in questions.items()

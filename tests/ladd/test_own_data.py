@@ -163,6 +163,13 @@ def test_more_real_pairs_than_pictures_are_refused(config: LaddConfig, stranger:
         assemble(greedy, stranger, retrieves=True, device=CPU)
 
 
+def test_all_pictures_become_real_pairs_where_they_fill_no_shard(config: LaddConfig, stranger: Path) -> None:
+    every = replace(config, real=replace(config.real, scenes=PICTURES))
+    assert PICTURES % config.pairs.shard_size
+    training = assemble(every, stranger, retrieves=True, device=CPU).training.pairs
+    assert training.is_real(list(range(len(training)))).sum() == PICTURES
+
+
 def test_a_base_without_a_world_asks_for_data(config: LaddConfig, stranger: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"stranger knows no world .*\(\[data\] library and prompts\)"):
         assemble(run_of(stranger, tmp_path / "w"), stranger, retrieves=True, device=CPU)

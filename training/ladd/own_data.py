@@ -6,6 +6,7 @@ own caption. A picture is never its own reference: it is a near-duplicate of its
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
@@ -70,24 +71,24 @@ def _masker(config: LaddConfig, library: TrainingLibrary) -> Masker:
     return Masker({line[0].strip(): line[-1].strip() for line in lines})
 
 
-def _hold_out(config: LaddConfig, prompts: Sequence[str], where: str) -> tuple[list[str], list[str]]:
-    """Those to train on, with their repeats, and the last different ones."""
+def _held_out(config: LaddConfig, prompts: Sequence[str], where: str) -> list[str]:
+    """The last different prompts, which training leaves out."""
     unique, count = list(dict.fromkeys(prompts)), config.pairs.held_out
     if len(unique) <= count:
         raise ValueError(
             f"{where}: {len(unique)} different prompts, and [pairs] held_out = {count} of them are not trained on; "
             "give more prompts, or lower held_out"
         )
-    held_out = unique[-count:]
-    apart = set(held_out)
-    return [prompt for prompt in prompts if prompt not in apart], held_out
+    return unique[-count:]
 
 
 def _drawn_pairs(
     config: LaddConfig, family: Family, teacher: UNet2DConditionModel, *, bf16: bool
 ) -> tuple[Pairs, Pairs]:
     prompts = read_prompts(Path(config.data.prompts))
-    training, held_out = _hold_out(config, prompts, config.data.prompts)
+    held_out = _held_out(config, prompts, config.data.prompts)
+    apart = set(held_out)
+    training = [prompt for prompt in prompts if prompt not in apart]
     size, count = config.pairs.shard_size, config.pairs.count
     asked = list(islice(cycle(training), whole_shards(count, size)))
     folder = Path(config.work_dir) / "pairs"
@@ -116,7 +117,7 @@ def _given_pairs(config: LaddConfig, family: Family) -> tuple[Pairs, Pairs]:
                 f"python -m training.synthesize --family {family.path}"
             )
     pairs = shards.load()
-    _, held_out = _hold_out(config, pairs.prompts, config.data.pairs)
+    held_out = _held_out(config, pairs.prompts, config.data.pairs)
     apart = set(held_out)
     kept = [row for row, prompt in enumerate(pairs.prompts) if prompt not in apart][: config.pairs.count]
     first = {prompt: row for row, prompt in reversed(list(enumerate(pairs.prompts)))}
@@ -138,12 +139,14 @@ def _real_pairs(
             f"[real] scenes is {config.real.scenes}, and {config.data.library} holds {len(library)} pictures; lower it"
         )
     order = np.random.default_rng(config.seed).permutation(len(library))
-    rows = order[: whole_shards(config.real.scenes, size)].tolist()
+    # From the top again where the pictures do not fill the last shard.
+    rows = np.resize(order, whole_shards(config.real.scenes, size)).tolist()
+    captions = [library.captions[row] for row in rows]
+    encoded = hashlib.sha256(library.latents[rows].numpy().tobytes()).hexdigest()
     configs = configs_hash(family.path, LATENT_CONFIGS)
     recipe = pair_recipe(
         config, family, steps=config.real.steps, guidance_scale=1.0, first_seed=0,
-        prompts=f"pictures {digest_of([library.captions[row] for row in rows])}, configs {configs[:16]}",
-        shard_size=size,
+        prompts=f"captions {digest_of(captions)}, pictures {encoded[:16]}, configs {configs[:16]}", shard_size=size,
     )  # fmt: skip
     diffusion = Diffusion(family.scheduler, device=teacher.device)
 

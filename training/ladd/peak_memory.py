@@ -23,6 +23,7 @@ class PeakMemory:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self._before = 0
 
     def start(self) -> int:
         """Begin a stage.
@@ -34,15 +35,18 @@ class PeakMemory:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             return torch.cuda.memory_allocated(self.device)
+        self._before = 0
         try:
             _RESET.write_text("5")  # Linux: forget the peak
-            return int(_STATUS.read_text().split()[1]) * resource.getpagesize()
+            self._before = int(_STATUS.read_text().split()[1]) * resource.getpagesize()
         except OSError:
-            return self.peak()
+            self._before = self.peak()
+        return self._before
 
     def peak(self) -> int:
         """The most bytes in use since `start`."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         unit = 1 if sys.platform == "darwin" else 1024
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+        # Linux counts pages per core and adds them up at leisure: its peak can lie some pages below what statm said.
+        return max(self._before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

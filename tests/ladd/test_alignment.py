@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from ragturbo_runtime.retriever import Calibration
 from training.ladd.alignment import Alignment, Reading
 from training.ladd.config import AlignmentConfig, LaddConfig
+from training.ladd.guide import Guide, SceneMaps, WatchedAttention, guide_loss
 from training.ladd.setup import Parts, assemble
 from training.models.lora import lora_parameters
 from training.parallel import Processes
@@ -59,6 +61,59 @@ def test_a_single_step_is_a_run(parts: Parts) -> None:
     assert parts.student.adapter is not None
     Alignment(replace(SETTINGS, steps=1), parts, clip_norm=1.0, processes=Processes()).run()
     assert torch.count_nonzero(parts.student.adapter.proj_out.weight)
+
+
+def test_a_guide_turns_the_attention(config: LaddConfig, family_path: Path) -> None:
+    told = []
+    for guide in (1e-9, 1.0):
+        parts = guided(assemble(config, family_path, retrieves=True, device=torch.device("cpu")))
+        assert parts.student.adapter is not None
+        assert parts.guide is not None
+        settings = replace(SETTINGS, guide=guide)
+        alignment = Alignment(settings, parts, clip_norm=1.0, processes=Processes())
+        alignment.run()
+        rows = list(range(len(parts.training.pairs)))
+        batch = parts.training.held_out(rows, "right", masked=False, seed=0)
+        with torch.no_grad(), WatchedAttention(parts.student.adapter.block.attn2) as watched:
+            alignment.drafts(batch)
+            shares, known = parts.guide.shares(batch.indices, batch.rows, batch.weights)
+            told.append(float(guide_loss(watched.probabilities(), shares, known)))
+        assert known.any()
+    assert told[1] < told[0] - 0.02
+
+
+def guided(parts: Parts) -> Parts:
+    """One thing fills all pictures, its parts in the same places; every reference has lambda 1."""
+    parts.training.neighbours = replace(parts.training.neighbours, calibration=Calibration(-2.0, -1.0))
+    assert parts.features is not None
+    tokens = parts.features.tokens
+    side = round(tokens**0.5)
+    line = torch.linspace(-1, 1, side)
+    places = torch.stack([line.repeat(side), line.repeat_interleave(side)])
+
+    def maps(count: int) -> SceneMaps:
+        kinds = torch.zeros(count, tokens, dtype=torch.int64)
+        return SceneMaps(kinds, places.expand(count, -1, -1))
+
+    guide = Guide(maps(len(parts.training.pairs)), maps(len(parts.library)), side=side, pool=1)
+    return replace(parts, guide=guide)
+
+
+def test_drawn_scenes_guide_where_they_are_asked(config: LaddConfig, family_path: Path) -> None:
+    asked = replace(config, alignment=replace(SETTINGS, guide=0.5))
+    parts = assemble(asked, family_path, retrieves=True, device=torch.device("cpu"))
+    assert parts.guide is not None
+    assert len(parts.guide.pairs.kinds) == len(parts.training.pairs)
+    assert len(parts.guide.entries.kinds) == len(parts.library)
+    drawn = parts.guide.pairs.kinds[: config.pairs.count]
+    assert (drawn == -1).all()  # nobody knows what the teacher drew where
+    assert (parts.guide.pairs.kinds[config.pairs.count :] >= 0).any()
+
+
+def test_a_guide_without_drawn_scenes_is_refused(parts: Parts) -> None:
+    assert parts.guide is None  # nobody asked
+    with pytest.raises(ValueError, match=r"\[alignment\] guide is 0.5, and only drawn real pairs know"):
+        Alignment(replace(SETTINGS, guide=0.5), parts, clip_norm=1.0, processes=Processes())
 
 
 def test_without_an_adapter_there_is_nothing_to_align(config: LaddConfig, family_path: Path) -> None:

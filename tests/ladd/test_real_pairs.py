@@ -19,7 +19,7 @@ from training.ladd.gate import Gate
 from training.ladd.library import TrainingLibrary
 from training.ladd.masking import Masker
 from training.ladd.neighbours import find_neighbours
-from training.ladd.pair_sets import make_real_pairs
+from training.ladd.pair_sets import real_scenes
 from training.ladd.pairs import NO_SEED, Pairs, PairShards, join_pairs, noise_of_seeds
 from training.ladd.real_pairs import RealPairSampler, RealScenes, known_scenes
 from training.ladd.setup import Parts, assemble, world_of
@@ -149,7 +149,7 @@ def test_lent_things_find_pictures_of_them_and_others_never_find_lent_pictures(p
 def test_a_world_that_leaves_nothing_unknown_is_refused(parts: Parts, config: LaddConfig) -> None:
     world = replace(world_of(parts.family), library_only=())
     with pytest.raises(ValueError, match=r"0 that only the library shows; .* set \[real\] scenes to 0"):
-        make_real_pairs(config, parts.family, parts.judge.teacher, world, leave_out=frozenset(), bf16=False)
+        real_scenes(config, world, leave_out=frozenset())
 
 
 def test_real_pairs_of_another_autoencoder_are_refused(

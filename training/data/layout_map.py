@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,26 @@ def layout_maps(scenes: Sequence[Scene], side: int) -> NDArray[np.float32]:
     for place, scene in enumerate(scenes):
         for placed in scene.placed:
             _mark(maps[place], placed, centres)
+    return maps
+
+
+def kind_maps(scenes: Sequence[Scene], side: int, numbers: MutableMapping[str, int]) -> NDArray[np.int64]:
+    """Tell for every cell which thing stands there.
+
+    Args:
+        scenes: N of them.
+        side: Cells along a side of h.
+        numbers: Name of a concept -> its number; names that are new get the next ones.
+
+    Returns:
+        (N, side, side) int64; -1 on the ground.
+    """
+    maps = np.full((len(scenes), side, side), -1, dtype=np.int64)
+    centres = (np.arange(side) + 0.5) / side
+    for place, scene in enumerate(scenes):
+        for placed in scene.placed:
+            rows, columns = covered(placed, centres)
+            maps[place][np.ix_(rows, columns)] = numbers.setdefault(placed.concept, len(numbers))
     return maps
 
 

@@ -4,7 +4,8 @@ Finding the place in a reference that belongs to a place in the picture takes an
 examples, and through the decoder, the teacher and the heads each of them is dear. A linear reading of h tells what the
 one-step student is about to draw there (`training.family.student` trains it to); here the adapter learns to correct
 that draft: smooth-L1 between the reading of h' = h + lambda * g(h, references) and the target's latents. Only the
-adapter is trained, with the same references, masked prompts and weights as in LADD.
+adapter is trained, with the same references, masked prompts and weights as in LADD. Where drawn scenes tell which
+part of a reference shows what, a guide may tell the attention too (`training.ladd.guide`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from training.ladd.batches import References
 from training.ladd.config import AlignmentConfig
+from training.ladd.guide import WatchedAttention, guide_loss
 from training.ladd.step import check_finite
 from training.models.adapter import fuse
 
@@ -87,6 +89,11 @@ class Alignment:
     ) -> None:
         if parts.student.adapter is None or parts.features is None:
             raise ValueError("there is no adapter to align; leave [alignment] steps at 0 without retrieval")
+        if settings.guide and parts.guide is None:
+            raise ValueError(
+                f"[alignment] guide is {settings.guide}, and only drawn real pairs know what stands where; "
+                "set it to 0, or [real] scenes to more than 0 in a family with a world"
+            )
         self.settings, self.parts, self.clip_norm, self.processes = settings, parts, clip_norm, processes
         self.adapter, self.features = parts.student.adapter, parts.features
         self.device = parts.student.unet.device
@@ -106,7 +113,7 @@ class Alignment:
         steps, is_main = range(settings.steps), self.processes.is_main
         bar = tqdm(steps, desc="alignment", unit="step", smoothing=0.05, disable=not is_main)
         for step in bar:
-            loss = self._loss(self.parts.training.training(self.processes.share(step), settings.batch))
+            loss = self._guided(self.parts.training.training(self.processes.share(step), settings.batch))
             value = float(loss.detach())
             check_finite(step, {"loss/alignment": value})
             optimiser.zero_grad(set_to_none=True)
@@ -138,6 +145,17 @@ class Alignment:
             fused = fuse(h, self.adapter(h, reference_h, weights), weights)
         drafts: Tensor = self.reading(fused.float())
         return drafts
+
+    def _guided(self, batch: Batch) -> Tensor:
+        """The loss of a batch of training pairs, with what the guide says of where to look."""
+        guide = self.parts.guide
+        if not self.settings.guide or guide is None:
+            return self._loss(batch)
+        with WatchedAttention(self.adapter.block.attn2) as watched:
+            loss = self._loss(batch)
+        shares, known = guide.shares(batch.indices, batch.rows, batch.weights)
+        told = guide_loss(watched.probabilities(), shares.to(self.device), known.to(self.device))
+        return loss + self.settings.guide * told
 
     def _loss(self, batch: Batch) -> Tensor:
         target = batch.target.to(self.device)

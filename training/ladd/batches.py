@@ -40,6 +40,8 @@ class Batch:
     """(B, K) float32 lambdas in [0, 1]; 0 = no reference there."""
     changed: dict[tuple[int, int], str]
     """Masked captions by (place in the batch, place among its references)."""
+    indices: tuple[int, ...]
+    """Which pairs they are."""
 
     @property
     def is_masked(self) -> Tensor:
@@ -161,6 +163,7 @@ class Batcher:
             rows=rows,
             weights=weights,
             changed=self._changed_captions(rows, weights, words),
+            indices=tuple(indices),
         )
 
     def _freshen(self, noise: Tensor, indices: list[int], step: int) -> Tensor:

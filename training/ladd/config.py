@@ -143,6 +143,8 @@ class AlignmentConfig:
     """Where the smooth-L1's square ends, latent units."""
     log_every: int = 250
     """Steps between two measurements on held-out pairs."""
+    guide: float = 0.0
+    """Weight of the guide's cross-entropy (`training.ladd.guide`); 0 = none. Only drawn scenes can guide."""
 
 
 @dataclass(frozen=True)
@@ -272,6 +274,7 @@ class LaddConfig:
             "[alignment] steps": (self.alignment.steps, 0),
             "[alignment] batch": (self.alignment.batch, 1),
             "[alignment] log_every": (self.alignment.log_every, 1),
+            "[alignment] guide": (self.alignment.guide, 0),
             "[losses] adversarial_ramp": (self.losses.adversarial_ramp, 0),
             "[losses] head_width": (self.losses.head_width, 1),
             "[optimiser] steps": (self.optimiser.steps, 1),

@@ -222,7 +222,7 @@ def _batch_of(config: LaddConfig, family: Family) -> Batch:
     latents = torch.zeros(size, int(unet.in_channels), int(unet.sample_size), int(unet.sample_size))
     prompts = tuple(f"a picture of thing number {number}" for number in range(size))
     rows, weights = torch.zeros(size, references, dtype=torch.int64), torch.ones(size, references)
-    return Batch(prompts, prompts, latents, latents.clone(), rows, weights, {})
+    return Batch(prompts, prompts, latents, latents.clone(), rows, weights, {}, tuple(range(size)))
 
 
 def _tokens_of(config: LaddConfig, family: Family) -> Tensor:

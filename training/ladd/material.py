@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ragturbo_runtime.retriever import Calibration
+    from training.ladd.guide import Guide
     from training.ladd.library import TrainingLibrary
     from training.ladd.masking import Masker
     from training.ladd.pairs import Pairs
@@ -27,3 +28,5 @@ class Material:
     masker: Masker
     lent: tuple[str, ...] = ()
     """Names of the things that only the library's lent entries show."""
+    guide: Guide | None = None
+    """What pairs and entries show where; None where nobody can say, or nobody asks."""

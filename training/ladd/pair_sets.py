@@ -60,20 +60,13 @@ def make_pairs(
     )
 
 
-def make_real_pairs(
-    config: LaddConfig,
-    family: Family,
-    teacher: UNet2DConditionModel,
-    world: World,
-    *,
-    leave_out: frozenset[str],
-    bf16: bool,
-) -> tuple[Pairs, Pairs]:
-    """Invert the real pictures that are missing.
+def real_scenes(config: LaddConfig, world: World, *, leave_out: frozenset[str]) -> RealScenes:
+    """Choose what the real pairs show that are trained on: things that the base does not know or seldom saw among them.
 
-    Returns:
-        The training pairs, with things that the base does not know or seldom saw, and the held-out ones, with things
-        that only the library shows.
+    Args:
+        config: The run's.
+        world: The family's.
+        leave_out: Captions that no pair may have.
 
     Raises:
         ValueError: The world leaves too few things that the base does not know.
@@ -87,6 +80,41 @@ def make_real_pairs(
         )
     count = whole_shards(settings.scenes, config.pairs.shard_size)
     known = known_scenes(world, REAL_SCENES, count, leave_out=leave_out, way_out="lower [real] scenes")
+    pools = (
+        (),
+        *([world.rare] if world.rare else []),
+        *[world.lent] * settings.lent_variants,
+        *[inventions_of(settings, world)] * settings.invented_variants,
+    )
+    return RealScenes(known, pools, trained=True, leave_out=leave_out, seed=config.seed)
+
+
+def make_real_pairs(
+    config: LaddConfig,
+    family: Family,
+    teacher: UNet2DConditionModel,
+    world: World,
+    shown: RealScenes,
+    *,
+    bf16: bool,
+) -> tuple[Pairs, Pairs]:
+    """Invert the real pictures that are missing.
+
+    Args:
+        config: The run's.
+        family: The base.
+        teacher: Inverts.
+        world: The family's.
+        shown: From `real_scenes`.
+        bf16: Run the teacher under bfloat16 autocast.
+
+    Returns:
+        The training pairs, and the held-out ones, with things that only the library shows.
+
+    Raises:
+        ValueError: The world holds too few scenes.
+    """
+    settings = config.real
     others = known_scenes(
         world,
         HELD_OUT_SCENES + REAL_SCENES,
@@ -94,17 +122,10 @@ def make_real_pairs(
         leave_out=frozenset(),
         way_out="lower [real] held_out",
     )
-    pools = (
-        (),
-        *([world.rare] if world.rare else []),
-        *[world.lent] * settings.lent_variants,
-        *[inventions_of(settings, world)] * settings.invented_variants,
-    )
-    shown = RealScenes(known, pools, trained=True, leave_out=leave_out, seed=config.seed)
     unknown = RealScenes(others, (world.library_only,), trained=False, seed=config.seed)
     fill = partial(_fill_real, config, family, teacher, bf16=bf16)
     size = config.pairs.shard_size * shown.variants
-    rule = f"{world.digest}, {len(leave_out)} held out"
+    rule = f"{world.digest}, {len(shown.leave_out)} held out"
     return (
         fill("real", shown, settings.scenes * shown.variants, rule=rule, shard_size=size),
         fill("real_held_out", unknown, len(unknown), rule=world.digest, shard_size=len(unknown)),

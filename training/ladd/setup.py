@@ -20,11 +20,12 @@ from training.ladd.config import LaddConfig
 from training.ladd.diffusion import Diffusion
 from training.ladd.discriminator import DiscriminatorHeads, tapped_channels
 from training.ladd.frozen import load_frozen
+from training.ladd.guide import Guide
 from training.ladd.library import ReferenceFeatures, TrainingLibrary, encode_keys, encode_scenes
 from training.ladd.material import Material
 from training.ladd.neighbours import calibrate, find_neighbours
 from training.ladd.own_data import own_material
-from training.ladd.pair_sets import make_pairs, make_real_pairs
+from training.ladd.pair_sets import make_pairs, make_real_pairs, real_scenes
 from training.ladd.pairs import Pairs, join_pairs
 from training.ladd.step import Judge
 from training.ladd.strangers import masker_of, strangers_of
@@ -32,6 +33,8 @@ from training.ladd.student import Student
 from training.precision import bf16_is_faster
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from diffusers import UNet2DConditionModel
 
     from training.data.scene import Scene
@@ -57,6 +60,8 @@ class Parts:
     judge: Judge
     bf16: bool
     """Whether the networks run under bfloat16 autocast."""
+    guide: Guide | None = None
+    """What the training pairs and the entries show where; None where nobody can say, or nobody asks."""
 
 
 def assemble(config: LaddConfig, family_path: Path, *, retrieves: bool, device: torch.device) -> Parts:
@@ -118,6 +123,7 @@ def put_together(
         heads,
         Judge(teacher, heads, student.diffusion, config.losses, bf16=bf16),
         bf16,
+        material.guide,
     )
 
 
@@ -130,15 +136,20 @@ def _world_material(
     training, held_out = make_pairs(config, family, teacher, world, bf16=bf16)
     percentiles = (config.retrieval.low_percentile, config.retrieval.high_percentile)
     calibration = calibrate(family.text, library, training.prompts, percentiles)
-    unknown = None
+    unknown, guide = None, None
     if config.real.scenes:
-        leave_out = frozenset(held_out.prompts)
-        real, unknown = make_real_pairs(config, family, teacher, world, leave_out=leave_out, bf16=bf16)
-        training = join_pairs([training, real])
+        shown = real_scenes(config, world, leave_out=frozenset(held_out.prompts))
+        real, unknown = make_real_pairs(config, family, teacher, world, shown, bf16=bf16)
         library = library.with_lent(encode_lent(config, family, world))
+        if config.alignment.guide:
+            pictures = [None] * len(training) + [shown.shown(number) for number in range(len(real))]
+            guide = _guide(config, family, world, pictures)
+        training = join_pairs([training, real])
     strangers = strangers_of(config.real, world)
     lent = tuple(concept_of(name).name for name in strangers)
-    return Material(library, calibration, training, held_out, unknown, masker_of(world, strangers), lent)
+    return Material(
+        library, calibration, training, held_out, unknown, masker_of(world, strangers), lent, guide
+    )
 
 
 def resolve_bf16(setting: Literal["auto", "on", "off"], device: torch.device) -> bool:
@@ -164,14 +175,28 @@ def world_of(family: Family) -> World:
 
 def encode_library(family: Family, world: World) -> TrainingLibrary:
     """Draw and encode the family's library: the scenes that its bundle will hold."""
-    count = int(family.settings["config"]["library"]["count"])
-    return _encode_scenes(family, scenes(world, "library", count), "library")
+    return _encode_scenes(family, _library_scenes(family, world), "library")
 
 
 def encode_lent(config: LaddConfig, family: Family, world: World) -> TrainingLibrary:
     """Draw and encode scenes of the things that the adapter is lent; no bundle holds them."""
+    return _encode_scenes(family, _lent_scenes(config, world), "lent library")
+
+
+def _library_scenes(family: Family, world: World) -> list[Scene]:
+    return scenes(world, "library", int(family.settings["config"]["library"]["count"]))
+
+
+def _lent_scenes(config: LaddConfig, world: World) -> list[Scene]:
     lent = World(common=strangers_of(config.real, world), rare=(), library_only=(), seed=world.seed)
-    return _encode_scenes(family, scenes(lent, "library", config.real.library), "lent library")
+    return scenes(lent, "library", config.real.library)
+
+
+def _guide(config: LaddConfig, family: Family, world: World, pictures: Sequence[Scene | None]) -> Guide:
+    unet = family.unet.config
+    side = int(unet.sample_size) // 2 ** (len(unet.block_out_channels) - 1)
+    entries = _library_scenes(family, world) + _lent_scenes(config, world)
+    return Guide.of(pictures, entries, side=side, pool=config.retrieval.reference_pool)
 
 
 def _encode_scenes(family: Family, entries: list[Scene], name: str) -> TrainingLibrary:

@@ -112,7 +112,7 @@ def test_drawn_scenes_guide_where_they_are_asked(config: LaddConfig, family_path
 
 def test_a_guide_without_drawn_scenes_is_refused(parts: Parts) -> None:
     assert parts.guide is None  # nobody asked
-    with pytest.raises(ValueError, match=r"\[alignment\] guide is 0.5, and only drawn real pairs know"):
+    with pytest.raises(ValueError, match=r"\[alignment\] guide is 0.5, and these parts were made without"):
         Alignment(replace(SETTINGS, guide=0.5), parts, clip_norm=1.0, processes=Processes())
 
 

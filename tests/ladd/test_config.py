@@ -49,6 +49,20 @@ def test_the_committed_config_is_valid() -> None:
             r"\[losses\] perceptual_timestep is -1; it must be in \[0, 1000\)",
         ),
         ({**PLAIN, "student": {"attention_heads": 0}}, r"attention_heads is 0; it must be 1 or more"),
+        ({**PLAIN, "alignment": {"guide": -1}}, r"\[alignment\] guide is -1\.0; it must be 0 or more"),
+        (
+            {**PLAIN, "alignment": {"guide": 0.1}},
+            r"\[alignment\] guide is 0\.1, and only drawn real pairs know",
+        ),
+        (
+            {
+                **PLAIN,
+                "data": {"library": "a", "prompts": "b"},
+                "real": {"scenes": 9},
+                "alignment": {"guide": 0.1},
+            },
+            r"guide is 0\.1, and only drawn real pairs know",
+        ),
         ({**PLAIN, "real": {"fresh_noise": 1.0}}, r"\[real\] fresh_noise is 1\.0; it must be in \[0, 1\)"),
         ({**PLAIN, "real": {"held_out": 1}}, r"\[real\] held_out is 1; it must be 2 or more"),
         ({**PLAIN, "real": {"lent_variants": 0}}, r"\[real\] lent_variants is 0; it must be 1 or more"),

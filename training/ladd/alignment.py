@@ -90,10 +90,7 @@ class Alignment:
         if parts.student.adapter is None or parts.features is None:
             raise ValueError("there is no adapter to align; leave [alignment] steps at 0 without retrieval")
         if settings.guide and parts.guide is None:
-            raise ValueError(
-                f"[alignment] guide is {settings.guide}, and only drawn real pairs know what stands where; "
-                "set it to 0, or [real] scenes to more than 0 in a family with a world"
-            )
+            raise ValueError(f"[alignment] guide is {settings.guide}, and these parts were made without one")
         self.settings, self.parts, self.clip_norm, self.processes = settings, parts, clip_norm, processes
         self.adapter, self.features = parts.student.adapter, parts.features
         self.device = parts.student.unet.device

@@ -286,6 +286,11 @@ class LaddConfig:
         for name, (value, least) in at_least.items():
             if value < least:
                 raise ValueError(f"{name} is {value}; it must be {least} or more")
+        if self.alignment.guide and (self.data.library or not self.real.scenes):
+            raise ValueError(
+                f"[alignment] guide is {self.alignment.guide}, and only drawn real pairs know what stands where; set "
+                "it to 0, or [real] scenes to more than 0 in a family with a world"
+            )
 
     def _largest_batch(self) -> int:
         return max(self.optimiser.batch, self.alignment.batch if self.alignment.steps else 0)

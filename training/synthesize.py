@@ -73,14 +73,13 @@ def _synthesize(options: argparse.Namespace) -> None:
 
 
 def _recipe(options: argparse.Namespace, prompts: Sequence[str], unet: Any) -> PairRecipe:  # noqa: ANN401 - diffusers' frozen dictionary
-    from ragturbo_runtime.files import hash_file
-    from training.family.folder import DIFFUSERS_WEIGHTS, family_hashes
+    from training.family.folder import weights_hash
     from training.ladd.pairs import PairRecipe
 
     side = int(unet.sample_size)
     return PairRecipe(
-        teacher=hash_file(options.family / "teacher" / DIFFUSERS_WEIGHTS),
-        text_encoder=family_hashes(options.family)["text_encoder"],
+        teacher=weights_hash(options.family, "teacher"),
+        text_encoder=weights_hash(options.family, "text_encoder"),
         steps=options.steps, guidance_scale=options.guidance_scale,
         latent_shape=(int(unet.in_channels), side, side), first_seed=options.first_seed,
         prompts=f"{len(prompts)} prompts, sha256 {digest_of(prompts)}", shard_size=options.shard_size,

@@ -15,9 +15,10 @@ from training.baselines.lcm import draw_latents_with_lcm, train_lcm
 from training.baselines.rdm import EmbeddedLibrary, embed_library, train_rdm
 from training.data.splits import scenes
 from training.data.world import World, parse_world
-from training.family.folder import DIFFUSERS_WEIGHTS, freeze, read_json, save_part
+from training.family.folder import freeze, read_json, save_part
 from training.family.grid import save_grid
 from training.family.text_tower import load_text_tower
+from training.family.weight_files import DIFFUSERS_WEIGHTS
 from training.ladd.diffusion import Diffusion
 from training.ladd.library import encode_scenes
 from training.ladd.pairs import noise_of_seeds

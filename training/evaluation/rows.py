@@ -32,7 +32,7 @@ from training.evaluation.artists import (
     Draw,
 )
 from training.evaluation.judge import Pixels
-from training.family.folder import DIFFUSERS_WEIGHTS
+from training.family.weight_files import DIFFUSERS_WEIGHTS
 
 logger = logging.getLogger(__name__)
 

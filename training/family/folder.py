@@ -15,15 +15,15 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from ragturbo_runtime.files import hash_file
 from training.atomic import save_atomically
 from training.family.text_tower import WEIGHTS_FILE, TextTower, load_text_tower
+from training.family.weight_files import DIFFUSERS_WEIGHTS, find_weights
 
 SETTINGS_FILE = "family.json"
-DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
 HASHED = {
     "unet": f"unet/{DIFFUSERS_WEIGHTS}",
     "text_encoder": f"text_encoder/{WEIGHTS_FILE}",
     "vae": f"vae/{DIFFUSERS_WEIGHTS}",
 }
-"""The files whose hashes say which base an adapter was trained for."""
+"""The parts whose weights say which base an adapter was trained for, and where our own families keep them."""
 CONFIGS = ("vae/config.json", "unet/config.json", "scheduler/scheduler_config.json")
 """What says how the weights are used: the latents' scale, the U-Net's shape, the noise schedule."""
 LATENT_CONFIGS = ("vae/config.json", "scheduler/scheduler_config.json")
@@ -82,17 +82,23 @@ def load_teacher(path: Path, *, device: str | torch.device = "cpu") -> UNet2DCon
 
 
 def freeze(kind: Any, folder: Path, device: str | torch.device = "cpu") -> Any:  # noqa: ANN401 - a diffusers class
-    """Read one diffusers model as float32, in eval mode, without gradients.
+    """Read one diffusers model as float32, in eval mode, without gradients: from one file, shards, or a variant.
 
     Raises:
-        FileNotFoundError: There is no such model.
-        ValueError: Weights are missing.
+        FileNotFoundError: There is no such model, or a shard is missing.
+        ValueError: Weights are missing, or there are several variants of them.
     """
     if not (folder / "config.json").exists():
         raise FileNotFoundError(
             f"{folder}: no config.json; expected the diffusers layout of a {kind.__name__}"
         )
-    model = kind.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+    model = kind.from_pretrained(
+        folder,
+        local_files_only=True,
+        torch_dtype=torch.float32,
+        use_safetensors=True,
+        variant=find_weights(folder).variant,
+    )
     if missing := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
         raise ValueError(
             f"{folder}: the weights lack {len(missing)} tensors that config.json asks for (first: {missing[0]}); "
@@ -131,9 +137,25 @@ def family_hashes(path: Path) -> dict[str, str]:
         FileNotFoundError: A part is missing; the message names it.
         ValueError: A config is no JSON object.
     """
-    hashes = {part: hash_file(path / file) for part, file in HASHED.items()}
+    hashes = {part: weights_hash(path, part) for part in HASHED}
     hashes["configs"] = configs_hash(path)
     return hashes
+
+
+def weights_hash(path: Path, part: str) -> str:
+    """The sha256, hex, of one part's weights.
+
+    Args:
+        path: The family's folder.
+        part: ``text_encoder``, or a diffusers model: ``unet``, ``vae``, ``teacher``.
+
+    Raises:
+        FileNotFoundError: The weights or one of their shards are missing.
+        ValueError: There are several variants of them.
+    """
+    if part == "text_encoder":
+        return hash_file(path / part / WEIGHTS_FILE)
+    return find_weights(path / part).sha256
 
 
 def configs_hash(path: Path, names: Sequence[str] = CONFIGS) -> str:

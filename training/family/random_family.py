@@ -20,11 +20,12 @@ from training.family.config import (
     TextConfig,
     VaeConfig,
 )
-from training.family.folder import DIFFUSERS_WEIGHTS, SETTINGS_FILE, save_json, save_part
+from training.family.folder import SETTINGS_FILE, save_json, save_part
 from training.family.sd_turbo import SCHEDULER, SIZES, BaseShapes
 from training.family.shapes import clip_config, new_unet, new_vae
 from training.family.stages import FamilyRun
 from training.family.text_tower import new_text_only_tower, new_text_tower, save_text_tower
+from training.family.weight_files import DIFFUSERS_WEIGHTS
 
 NANO_WORLD = World(common=("cat", "dog", "apple", "bus"), rare=("tiger",), library_only=("fox",))
 

@@ -15,7 +15,6 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from ragturbo_runtime.files import hash_file
 from training.family.config import FamilyConfig
 from training.family.folder import (
-    DIFFUSERS_WEIGHTS,
     HASHED,
     LATENT_CONFIGS,
     SETTINGS_FILE,
@@ -29,6 +28,7 @@ from training.family.parts import check_parts
 from training.family.scene_cache import SceneCache, cache_scenes
 from training.family.shapes import SCHEDULER, clip_config
 from training.family.text_tower import load_text_tower, save_text_tower
+from training.family.weight_files import DIFFUSERS_WEIGHTS
 
 HELD_OUT = 2048
 PART_FILES = {**HASHED, "teacher": f"teacher/{DIFFUSERS_WEIGHTS}"}

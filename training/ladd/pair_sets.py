@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from ragturbo_runtime.files import hash_file
 from training.data.world import KINDS_IN_A_SCENE
-from training.family.folder import DIFFUSERS_WEIGHTS, LATENT_CONFIGS, configs_hash, family_hashes
+from training.family.folder import LATENT_CONFIGS, configs_hash, weights_hash
 from training.ladd.diffusion import Diffusion
 from training.ladd.pairs import PairRecipe, Pairs, PairShards, whole_shards
 from training.ladd.real_pairs import RealPairSampler, RealScenes, known_scenes
@@ -146,7 +145,7 @@ def _fill_real(
 ) -> Pairs:
     """Invert the real pairs that are missing, and read the first ones."""
     # Unlike drawn pairs, these depend on the autoencoder and its scale.
-    vae, configs = family_hashes(family.path)["vae"], configs_hash(family.path, LATENT_CONFIGS)
+    vae, configs = weights_hash(family.path, "vae"), configs_hash(family.path, LATENT_CONFIGS)
     recipe = pair_recipe(
         config,
         family,
@@ -260,8 +259,8 @@ def pair_recipe(
     unet = family.unet.config
     side = int(unet.sample_size)
     return PairRecipe(
-        teacher=hash_file(family.path / "teacher" / DIFFUSERS_WEIGHTS),
-        text_encoder=family_hashes(family.path)["text_encoder"],
+        teacher=weights_hash(family.path, "teacher"),
+        text_encoder=weights_hash(family.path, "text_encoder"),
         steps=steps,
         guidance_scale=guidance_scale,
         latent_shape=(int(unet.in_channels), side, side),

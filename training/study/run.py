@@ -17,7 +17,7 @@ from training.data.splits import scenes
 from training.data.world import World, parse_world
 from training.evaluation.judge import Judge
 from training.evaluation.results import write_json, write_text
-from training.family.folder import DIFFUSERS_WEIGHTS, SETTINGS_FILE, family_hashes, read_json
+from training.family.folder import SETTINGS_FILE, family_hashes, read_json, weights_hash
 from training.ladd.batches import References
 from training.ladd.setup import assemble
 from training.models.checkpoint import load_adapter
@@ -109,7 +109,7 @@ class Study:
             "run": {name: ladd[name] for name in used} | {"clip_norm": self.config.ladd.optimiser.clip_norm},
             "prompts": self.config.prompts,
             "base": family_hashes(self.family),
-            "teacher": hash_file(self.family / "teacher" / DIFFUSERS_WEIGHTS),
+            "teacher": weights_hash(self.family, "teacher"),
             "adapter": hash_file(self.family / "adapter.safetensors"),
             "judge": hash_file(self.judge),
         }

@@ -31,7 +31,7 @@ CONFIG := training/configs/emoji.toml
 LOCK := --quiet --extra cpu --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test lint format package results train export lock clean distclean
+.PHONY: help demo test lint format package results study train export lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,9 @@ export: .venv/.stamp ## the trained family as the bundle that ships
 results: .venv/.stamp ## measure the family: docs/results.md, docs/new_concepts.md and their json
 	$(DEV) -m training.evaluation --family $(FAMILY) --bundle ragturbo_sdk/bundles/emoji --out docs
 	$(DEV) -m training.evaluation.new_concepts_run --family $(FAMILY) --out docs
+
+study: .venv/.stamp ## compare single choices of the training: docs/study.md; half an hour of one core
+	$(DEV) -m training.study --family $(FAMILY) --config training/configs/study_emoji.toml --out docs
 
 lock: $(UV) ## renew both constraints files from pyproject.toml; make lock ARGS=--upgrade takes newer releases
 	$(UV) pip compile pyproject.toml $(LOCK) --group dev --group baseline --output-file constraints-dev.txt $(ARGS)

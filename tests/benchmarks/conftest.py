@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from transformers import (
     BertConfig,
     BertModel,
@@ -121,6 +122,23 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         torch.manual_seed(0)
         save_text_tower(folder, new_text_tower(shape), shape)
     return folder
+
+
+@pytest.fixture(scope="session")
+def inception_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of torch-fidelity's Inception-v3: its constructor wants a file, so it is shown none to read."""
+    path = tmp_path_factory.mktemp("models") / "inception.pth"
+    with pytest.MonkeyPatch.context() as patch, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        patch.setattr(torch, "load", lambda *_, **__: {})
+        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda *_: None)
+        torch.save(inception_of(path).state_dict(), path)
+    return path
+
+
+def inception_of(weights: Path) -> FeatureExtractorInceptionV3:
+    """torch-fidelity's own network: (N, 3, 299, 299) uint8 to a tuple of (N, 2048) features."""
+    return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], str(weights))
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tests.benchmarks.conftest import ASKED, COCO, PARTI, TEXTS, noise_picture
+from tests.benchmarks.conftest import ASKED, COCO, PARTI, TEXTS, inception_of, noise_picture
 from training.benchmarks.blip import Blip
+from training.benchmarks.fid_features import Inception
 from training.benchmarks.open_clip_model import OpenClip, clip_scores
 from training.benchmarks.vqa import Asked
 from training.evaluate import main
@@ -163,6 +164,36 @@ def test_coco_takes_fid_to_the_users_real_pictures(clip_folder: Path, tmp_path: 
     assert result["differences"]["good - flat"]["fid"] < 0
     assert "no Inception FID" in result["protocol"]["fid"]
     assert result["protocol"]["real_pictures"] == 4
+
+
+def test_coco_takes_fid_on_inception_features_from_the_users_file(
+    clip_folder: Path, inception_file: Path, tmp_path: Path
+) -> None:
+    """The same number as torch-fidelity's own network gives for pictures that PIL resized."""
+    (tmp_path / "coco.txt").write_text(COCO)
+    features = []
+    for name, seeds in {"real": range(3), "flat": range(3, 6)}.items():
+        (tmp_path / name).mkdir()
+        some = [noise_picture(seed, side=48) for seed in seeds]
+        for index, picture in enumerate(some):
+            picture.save(tmp_path / name / f"coco_{38 + index}.png")
+        resized = np.stack([np.asarray(one.resize((299, 299), Image.Resampling.BICUBIC)) for one in some])
+        features.append(inception_of(inception_file)(torch.from_numpy(resized).permute(0, 3, 1, 2))[0])
+    words = ["coco", "--prompts", tmp_path / "coco.txt", "--clip", clip_folder, "--inception", inception_file]
+    words += ["--pictures-real", tmp_path / "real", "--pictures", tmp_path / "flat", "--out", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 0
+    result = read(tmp_path / "out" / "coco.json")
+    assert result["rows"]["flat"]["fid"] == pytest.approx(frechet_distance(features[1], features[0]), rel=1e-3)
+    assert "Inception-v3 2048 features" in result["protocol"]["fid"]
+
+
+def test_a_file_that_is_no_inception_is_refused(tmp_path: Path) -> None:
+    for content, message in ((b"", "not torch-fidelity's"), (None, "no such file")):
+        path = tmp_path / f"weights-{content}"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises((ValueError, FileNotFoundError), match=message):
+            Inception(path, device="cpu")
 
 
 def test_clip_scores_are_open_clips_own_cosine(clip_folder: Path) -> None:

@@ -37,7 +37,7 @@ class Inception:
 
         Raises:
             FileNotFoundError: The file is not there.
-            ValueError: torch-fidelity is not installed, or the file is no such weights.
+            ValueError: The file is no such weights.
         """
         from torchmetrics.image.fid import NoTrainInceptionV3
 
@@ -50,8 +50,6 @@ class Inception:
             # torch-fidelity unpickles whatever the file holds: let torch refuse anything but weights first.
             torch.load(weights, map_location="cpu", weights_only=True)
             net = NoTrainInceptionV3("inception-v3-compat", [str(WIDTH)], str(weights))
-        except ModuleNotFoundError as error:
-            raise ValueError("--inception needs torch-fidelity: pip install torch-fidelity") from error
         except Exception as error:  # what torch.load raises has no common base
             raise ValueError(f"--inception {weights}: not torch-fidelity's {FILE} ({error})") from error
         self.net, self.device = net.to(device), device

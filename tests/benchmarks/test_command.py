@@ -180,10 +180,19 @@ def test_coco_takes_fid_on_inception_features_from_the_users_file(
         resized = np.stack([np.asarray(one.resize((299, 299), Image.Resampling.BICUBIC)) for one in some])
         features.append(inception_of(inception_file)(torch.from_numpy(resized).permute(0, 3, 1, 2))[0])
     words = ["coco", "--prompts", tmp_path / "coco.txt", "--clip", clip_folder, "--inception", inception_file]
-    words += ["--pictures-real", tmp_path / "real", "--pictures", tmp_path / "flat", "--out", tmp_path / "out"]
+    words += [
+        "--pictures-real",
+        tmp_path / "real",
+        "--pictures",
+        tmp_path / "flat",
+        "--out",
+        tmp_path / "out",
+    ]
     assert main([str(word) for word in words]) == 0
     result = read(tmp_path / "out" / "coco.json")
-    assert result["rows"]["flat"]["fid"] == pytest.approx(frechet_distance(features[1], features[0]), rel=1e-3)
+    assert result["rows"]["flat"]["fid"] == pytest.approx(
+        frechet_distance(features[1], features[0]), rel=1e-3
+    )
     assert "Inception-v3 2048 features" in result["protocol"]["fid"]
 
 

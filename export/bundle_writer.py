@@ -19,9 +19,9 @@ from export.library import build_library
 from export.manifest import make_manifest
 from export.models import Models
 from export.pictures import Entry
-from export.storage import smallest_within_tolerance
+from export.storage import store
 from export.trace import trace
-from ragturbo_runtime.files import file_entry, replace_directory, sync_directory, write_bytes
+from ragturbo_runtime.files import file_entry, replace_directory, sync_directory
 from ragturbo_runtime.manifest import MANIFEST_FILE, GraphEntry, LibraryPart, Parity
 from ragturbo_runtime.manifest_json import write_manifest
 from ragturbo_runtime.providers import cpu_device
@@ -32,7 +32,6 @@ from training.family.tokenizer_json import write_tokenizer_json
 FLAVOURS = ("portable",)
 TOKENIZER_FILE = "tokenizer.json"
 _ENCODERS = ("text_encoder", "vae_encoder", "unet_encoder")
-_PROTOBUF_LIMIT = 2**31 - 1
 
 
 def write_bundle(
@@ -86,20 +85,17 @@ def describe_parity(name: str, parity: Parity) -> str:
 
 
 def _write_graph(folder: Path, spec: GraphSpec, flavour: str, report: Callable[[str], None]) -> GraphEntry:
-    model, parity = smallest_within_tolerance(trace(spec), spec)
-    if model.ByteSize() > _PROTOBUF_LIMIT:
-        raise ExportError(
-            f"{spec.name}: {model.ByteSize():,} bytes, above protobuf's limit of {_PROTOBUF_LIMIT:,}"
-        )
-    (folder / spec.name).mkdir()
-    write_bytes(folder / spec.name / "model.onnx", model.SerializeToString(deterministic=True))
-    entry = file_entry(folder, f"{spec.name}/model.onnx")
-    report(f"{describe_parity(spec.name, parity)}, {entry.bytes / 1e6:.1f} MB{_stored(model)}")
-    return GraphEntry(entry, OPSET, flavour, spec.inputs, spec.outputs, parity)
+    path, data, parity = store(trace(spec), spec, folder / spec.name)
+    entry = file_entry(folder, f"{spec.name}/{path.name}")
+    weights = None if data is None else file_entry(folder, f"{spec.name}/{data.name}")
+    size = entry.bytes + (0 if weights is None else weights.bytes)
+    report(f"{describe_parity(spec.name, parity)}, {size / 1e6:.1f} MB{_stored(path)}")
+    return GraphEntry(entry, OPSET, flavour, spec.inputs, spec.outputs, parity, weights)
 
 
-def _stored(model: onnx.ModelProto) -> str:
+def _stored(path: Path) -> str:
     """How the weights are stored, where that is not plain float32."""
+    model = onnx.load(path, load_external_data=False)
     large = {tensor.data_type for tensor in model.graph.initializer if tensor.ByteSize() > 1024}
     return ", float16 weights" if onnx.TensorProto.FLOAT16 in large else ""
 

@@ -34,11 +34,15 @@ from training.models.split_unet import decode, encode
 
 CHAIN_MIN_PSNR_DB = 45.0
 """Needed of the pictures; equal pictures have no limit."""
+_SMALL_LATENTS = 32 * 32
+_SMALL_CASES = ((1, 1, True), (3, 1, True), (3, 1, False), (1, 2, True))
+_LARGE_CASES = ((2, 1, True), (1, 2, False))
+"""Pictures, steps, with references: a picture of SD-Turbo's takes two cores half a minute on both sides together."""
 _PROMPTS = ("a cat left of two pizzas on a blue background", "a big dog at the beach", "a guitar")
 
 
 def compare_chain(bundle: Path, models: Models, entries: Sequence[Entry]) -> Parity:
-    """Draw with the runtime and with torch: batch 1 and 3, with and without references, one step and two.
+    """Draw with the runtime and with torch: alone and in a batch, with and without references, one step and two.
 
     Args:
         bundle: The bundle's folder, complete but for the chain's parity.
@@ -56,8 +60,9 @@ def compare_chain(bundle: Path, models: Models, entries: Sequence[Entry]) -> Par
     opened = Bundle.load(bundle, verify="full")
     differences, ratios = [], []
     with Pipeline.load(opened, device="cpu") as pipeline:
-        for count, steps, used in ((1, 1, references), (3, 1, references), (3, 1, 0), (1, 2, references)):
-            request = DrawRequest(_PROMPTS[:count], tuple(range(count)), steps=steps, references=used)
+        for count, steps, used in _SMALL_CASES if models.latent_cells <= _SMALL_LATENTS else _LARGE_CASES:
+            asked = references if used else 0
+            request = DrawRequest(_PROMPTS[:count], tuple(range(count)), steps=steps, references=asked)
             ours = pipeline.draw(request)
             theirs = _TorchChain(models, entries, pipeline.library).draw(request, ours.references)
             differences.append(max_abs_diff(ours.images, theirs))

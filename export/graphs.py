@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
+from export.attention import OneOperator
 from export.models import Models
 from export.text_wrapper import TextEncoderGraph
 from export.wrappers import AdapterGraph, UNetDecoderGraph, UNetEncoderGraph, VaeDecoderGraph, VaeEncoderGraph
@@ -155,7 +155,7 @@ def graph_specs(models: Models) -> list[GraphSpec]:
 def _narrow_encoder(vae: AutoencoderKL) -> AutoencoderKL:
     """The encoder of an autoencoder that was widened for its decoder's sake need not ship at its width."""
     narrow: AutoencoderKL = without_twins(vae)
-    narrow.set_attn_processor(AttnProcessor())
+    narrow.set_attn_processor(OneOperator())
     return narrow
 
 

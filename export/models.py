@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
+from export.attention import OneOperator
 from export.errors import ExportError, ParityError
 from ragturbo_runtime.files import hash_file
 from training.family.folder import Family, family_hashes, load_family
@@ -44,6 +44,12 @@ class Models:
         side = self.family.resolution // 2 ** (len(config["block_out_channels"]) - 1)
         return int(config["latent_channels"]), side, side
 
+    @property
+    def latent_cells(self) -> int:
+        """H * w of one picture's latents."""
+        _, height, width = self.latent_shape
+        return height * width
+
 
 def load_models(checkpoint: Path, base: Path | None = None) -> Models:
     """Load an adapter file and the base that it was trained on, and fuse its LoRA.
@@ -75,9 +81,8 @@ def load_models(checkpoint: Path, base: Path | None = None) -> Models:
         ) from error
     except (KeyError, ValueError, RuntimeError, OSError) as error:
         raise ExportError(f"{base}: the base family cannot be read: {error}") from error
-    # Explicit matmuls: SDPA exports to a form that no fusion of ONNX Runtime recognises.
-    family.unet.set_attn_processor(AttnProcessor())
-    family.vae.set_attn_processor(AttnProcessor())
+    family.unet.set_attn_processor(OneOperator())
+    family.vae.set_attn_processor(OneOperator())
     hashes["adapter"] = hash_file(checkpoint)
     models = Models(family, adapter, loaded.metadata, hashes)
     _check_shape(models)

@@ -39,8 +39,14 @@ def _export(options: argparse.Namespace) -> int:
 
     from export.bundle_writer import write_bundle
     from export.models import load_models
+    from export.picture_metadata import read_rows
     from export.pictures import folder_entries, generated_entries
+    from export.room import check_room
 
+    out = options.out or options.ckpt.parent / "bundle"
+    if options.library not in (None, "none"):
+        list(read_rows(Path(options.library)))  # what is wrong there is said before a minute of loading
+    check_room(options.ckpt, options.base or options.ckpt.parent, out)
     models = load_models(options.ckpt, options.base)
     if options.library == "none":
         entries = []
@@ -48,7 +54,6 @@ def _export(options: argparse.Namespace) -> int:
         entries = generated_entries(models.family)
     else:
         entries = folder_entries(Path(options.library), models.family.resolution)
-    out = options.out or options.ckpt.parent / "bundle"
     write_bundle(models, out, entries, report=tqdm.write, flavour=options.flavour)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     tqdm.write(f"{out}: {size / 1e6:.1f} MB, {len(entries)} references")

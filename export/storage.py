@@ -1,20 +1,82 @@
-"""Decides how a graph's weights are stored, by measuring: float16 wherever nobody can see it."""
+"""Decides how a graph's weights are stored.
+
+Small graphs hold their weights themselves, as float16 wherever measuring says that nobody can see it. Large ones
+keep them in a file beside, as the float32 that is computed with: ONNX Runtime maps it into memory, where float16
+would have to be converted, and be there twice.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
 import math
+from pathlib import Path
 
 import onnx
+import onnx_ir
 
 from export.float16_weights import store_float16
 from export.graphs import GraphSpec
 from export.parity import MIN_PSNR_DB, ROUNDED_FACTOR, compare, require
-from export.trace import check_whole
+from export.trace import check_whole, to_proto
+from ragturbo_runtime.files import sync_file, write_bytes
 from ragturbo_runtime.manifest import Parity
 
 logger = logging.getLogger(__name__)
+
+GRAPH_FILE, DATA_FILE = "model.onnx", "model.onnx.data"
+MAX_INLINE_BYTES = 64 * 2**20
+"""Float32 weights of more bytes than this go into a file of their own."""
+ALIGNMENT = 4096
+"""Of each tensor in that file: a page, so that mapped tensors share none."""
+_SMALLEST_EXTERNAL = 1024
+
+
+def store(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Path | None, Parity]:
+    """Write a graph, if it computes what torch computes.
+
+    Args:
+        model: From `export.trace.trace`; used up.
+        spec: What it must compute.
+        folder: Of this graph; it is made.
+
+    Returns:
+        The graph's file; the file of its weights, or None if the graph holds them; and its parity.
+
+    Raises:
+        ParityError: It is further from torch than its tolerance.
+        ExportError: ONNX Runtime cannot load or run it, or it is not whole.
+        OutputError: A file cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if weight_bytes(model) > MAX_INLINE_BYTES:
+        return _store_beside(model, spec, folder)
+    proto, parity = smallest_within_tolerance(to_proto(model, spec), spec)
+    path = write_bytes(folder / GRAPH_FILE, proto.SerializeToString(deterministic=True))
+    return path, None, parity
+
+
+def weight_bytes(model: onnx_ir.Model) -> int:
+    """How many bytes a model's initialisers take as they are."""
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+
+
+def _store_beside(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Path, Parity]:
+    """Weights first, then the graph that points to them; ONNX Runtime reads both as a user will."""
+    onnx_ir.external_data.unload_from_model(
+        model,
+        folder,
+        DATA_FILE,
+        size_threshold_bytes=_SMALLEST_EXTERNAL,
+        alignment=ALIGNMENT,
+        align_threshold=0,
+    )
+    sync_file(folder / DATA_FILE)
+    proto = to_proto(model, spec)
+    path = write_bytes(folder / GRAPH_FILE, proto.SerializeToString(deterministic=True))
+    parity = compare(path, spec)
+    require(spec, parity)
+    return path, folder / DATA_FILE, parity
 
 
 def smallest_within_tolerance(model: onnx.ModelProto, spec: GraphSpec) -> tuple[onnx.ModelProto, Parity]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import onnx
+import onnx_ir
 import torch
 from torch import Tensor, nn
 
@@ -19,17 +20,17 @@ _DTYPES = {
 }
 
 
-def trace(spec: GraphSpec) -> onnx.ModelProto:
+def trace(spec: GraphSpec) -> onnx_ir.Model:
     """Export a graph with dynamic dimensions, in float32.
 
     Args:
         spec: The graph.
 
     Returns:
-        A model without metadata, whose inputs and outputs are those of the spec, in order.
+        A model whose weights are still torch's own: nothing was copied.
 
     Raises:
-        ExportError: torch cannot export it, or the result is not a whole graph of that signature.
+        ExportError: torch cannot export it.
     """
     dimensions = {name: torch.export.Dim(name, min=low, max=high) for name, (low, high) in DYNAMIC.items()}
     shapes = tuple(
@@ -55,10 +56,26 @@ def trace(spec: GraphSpec) -> onnx.ModelProto:
             raise ExportError(f"{spec.name}: torch cannot export it: {error}") from error
     if program is None:
         raise ExportError(f"{spec.name}: torch exported nothing")
-    model = program.model_proto
-    strip_metadata(model)
-    check_whole(model, spec)
-    return model
+    return program.model
+
+
+def to_proto(model: onnx_ir.Model, spec: GraphSpec) -> onnx.ModelProto:
+    """Make a traced model fit to ship: without metadata, and whole.
+
+    Args:
+        model: From `trace`; its weights are copied, but for those that lie in a file beside it.
+        spec: What it must be.
+
+    Returns:
+        A model whose inputs and outputs are those of the spec, in order.
+
+    Raises:
+        ExportError: It is not a whole graph of that signature.
+    """
+    proto = onnx_ir.to_proto(model)
+    strip_metadata(proto)
+    check_whole(proto, spec)
+    return proto
 
 
 class _Positional(nn.Module):

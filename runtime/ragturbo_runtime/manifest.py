@@ -127,6 +127,8 @@ class GraphEntry:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     parity: Parity
+    data: FileEntry | None = None
+    """The weights, where the graph does not hold them itself; beside it, under the name that it says."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,9 @@ class Manifest:
     def files(self) -> tuple[FileEntry, ...]:
         """Return every file that the manifest names, the library's included."""
         graphs = tuple(graph.file for graph in self.graphs.values())
+        weights = tuple(graph.data for graph in self.graphs.values() if graph.data is not None)
         library = self.library.files if self.library is not None else ()
-        return (self.tokenizer, *graphs, *library)
+        return (self.tokenizer, *graphs, *weights, *library)
 
 
 def read_manifest(bundle: Path) -> Manifest:
@@ -323,6 +326,7 @@ def _graph(fields: JsonFields) -> GraphEntry:
         inputs=tuple(_tensor(item) for item in fields.nested_list("inputs")),
         outputs=tuple(_tensor(item) for item in fields.nested_list("outputs")),
         parity=Parity(*(parity.optional_number(key) for key in ("max_abs_diff", "psnr_db", "atol"))),
+        data=_file(fields.nested("data")) if fields.data.get("data") is not None else None,
     )
 
 

@@ -89,6 +89,7 @@ def _graph(graph: GraphEntry) -> dict[str, Any]:
         "inputs": [_tensor(spec) for spec in graph.inputs],
         "outputs": [_tensor(spec) for spec in graph.outputs],
         "parity": {key: _finite(value) for key, value in asdict(graph.parity).items()},
+        **({} if graph.data is None else {"data": _file(graph.data)}),
     }
 
 

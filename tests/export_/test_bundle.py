@@ -17,7 +17,7 @@ from export.chain import CHAIN_MIN_PSNR_DB
 from export.graphs import graph_specs
 from export.manifest import h_space_id, key_space_id
 from export.storage import smallest_within_tolerance
-from export.trace import trace
+from export.trace import to_proto, trace
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.noise import batch_noise
 from ragturbo_runtime.pipeline import Pipeline
@@ -127,8 +127,9 @@ def test_signatures_are_the_public_ones(exported, bundle, name):
 def test_graphs_are_whole_portable_and_say_nothing_of_this_machine(exported, name, checkpoint):
     model = _graph(exported, name)
     onnx.checker.check_model(model, full_check=True)
-    assert {node.domain for node in model.graph.node} == {""}
-    assert [(item.domain, item.version) for item in model.opset_import] == [("", 18)]
+    contrib = {(node.domain, node.op_type) for node in model.graph.node if node.domain}
+    assert contrib <= {("com.microsoft", "MultiHeadAttention")}  # which every build of ONNX Runtime has
+    assert ("", 18) in [(item.domain, item.version) for item in model.opset_import]
     produced = {output for node in model.graph.node for output in node.output}
     assert {value.name for value in model.graph.output} <= produced
     described = [model, model.graph, *model.graph.node, *model.graph.input, *model.graph.output]
@@ -156,7 +157,7 @@ def test_half_precision_storage_halves_the_bytes_and_computes_in_float32(exporte
 
 def test_exporting_again_gives_the_same_bytes(exported, models):
     spec = next(spec for spec in graph_specs(models) if spec.name == "adapter")
-    model, _ = smallest_within_tolerance(trace(spec), spec)
+    model, _ = smallest_within_tolerance(to_proto(trace(spec), spec), spec)
     written = (exported.path / "adapter" / "model.onnx").read_bytes()
     assert model.SerializeToString(deterministic=True) == written
 

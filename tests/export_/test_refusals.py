@@ -17,7 +17,7 @@ from export.errors import ExportError, ParityError
 from export.graphs import GraphSpec, graph_specs
 from export.parity import compare, max_abs_diff, psnr_db, require
 from export.storage import smallest_within_tolerance
-from export.trace import check_whole, strip_metadata, trace
+from export.trace import check_whole, strip_metadata, to_proto, trace
 from ragturbo_runtime.manifest import TensorSpec
 
 F32 = ("batch", 8)
@@ -52,7 +52,7 @@ def _model(*nodes: onnx.NodeProto, outputs: tuple[str, ...] = ("y",)) -> onnx.Mo
 def test_a_graph_that_differs_from_torch_is_refused_with_its_numbers():
     spec = _spec(_Scaled(2.0), reference=_Scaled(2.001))
     with pytest.raises(ParityError, match="scaled: differs from torch by") as caught:
-        smallest_within_tolerance(trace(spec), spec)
+        smallest_within_tolerance(to_proto(trace(spec), spec), spec)
     error = caught.value
     assert error.graph == "scaled"
     assert error.max_abs_diff > error.atol > 0

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import onnx
 import onnxruntime
 import pytest
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
+from export.attention import OneOperator
 from export.graphs import GraphSpec
+from export.parity import compare, require
 from export.text_wrapper import TextEncoderGraph
-from export.trace import trace
+from export.trace import to_proto, trace
 from export.wrappers import AdapterGraph, UNetDecoderGraph, UNetEncoderGraph, VaeDecoderGraph, VaeEncoderGraph
 from ragturbo_runtime.manifest import TensorSpec
 
@@ -90,7 +95,7 @@ def test_own_translations_are_exact_and_fuse(tmp_path):
     spec = GraphSpec(
         "operators", module, module, tensors, (TensorSpec("z", "float32", ("batch", 4, 4)),), 1e-6, example
     )
-    model = trace(spec)
+    model = to_proto(trace(spec), spec)
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
     options.log_severity_level = 3
@@ -103,3 +108,48 @@ def test_own_translations_are_exact_and_fuse(tmp_path):
     operators = {node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node}
     assert "Gelu" in operators
     assert not {"Erf", "Expand", "ConstantOfShape"} & operators
+
+
+@torch.inference_mode()
+def test_attention_as_one_operator_is_diffusers_own(models):
+    """Self- and cross-attention of tokens, and the autoencoder's of a picture with its norm and residual."""
+    generator = torch.Generator().manual_seed(0)
+    block = models.family.unet.mid_block.attentions[0].transformer_blocks[0]
+    tokens, text = torch.randn(2, 9, 64, generator=generator), torch.randn(2, 77, 16, generator=generator)
+    picture = torch.randn(2, 16, 4, 4, generator=generator)
+    for attention, *inputs in (
+        (block.attn1, tokens),
+        (block.attn2, tokens, text),
+        (models.family.vae.decoder.mid_block.attentions[0], picture),
+    ):
+        expected = AttnProcessor()(attention, *inputs)
+        torch.testing.assert_close(OneOperator()(attention, *inputs), expected, rtol=1e-5, atol=1e-6)
+
+
+class _Normed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.GroupNorm(2, 6, eps=1e-3)
+        nn.init.normal_(self.norm.weight)
+        nn.init.normal_(self.norm.bias)
+
+    def forward(self, x):
+        return self.norm(x)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cells", [(5,), (3, 4)])
+def test_group_norm_is_reshaped_by_constants(cells):
+    """Without ``Shape``: with it ONNX Runtime knows no size, and overwrites nothing."""
+
+    def example(sizes, seed):
+        return (torch.randn(sizes["batch"], 6, *cells, generator=torch.Generator().manual_seed(seed)) + 3,)
+
+    tensors = (TensorSpec("x", "float32", ("batch", 6, *cells)),)
+    module = _Normed().eval()
+    spec = GraphSpec(
+        "norm", module, module, tensors, (dataclasses.replace(tensors[0], name="y"),), 1e-5, example
+    )
+    model = to_proto(trace(spec), spec)
+    assert "Shape" not in {node.op_type for node in model.graph.node}
+    require(spec, compare(model, spec))

@@ -3,4 +3,6 @@
 import sys
 from pathlib import Path
 
+import training  # noqa: F401 - before diffusers, which it keeps quiet
+
 sys.path.append(str(Path(__file__).resolve().parents[1] / "runtime"))  # appended: an installed copy wins

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import onnx
 from tqdm import tqdm
 
-from export.chain import compare_chain
-from export.errors import ExportError
+from export.chain import compare_chain, load_on_cpu
+from export.flavours import Flavour, find_flavour
 from export.graphs import CONTEXT_LENGTH, OPSET, GraphSpec, graph_specs
-from export.library import build_library
+from export.library import Encoder, build_library
 from export.manifest import make_manifest
 from export.models import Models
 from export.pictures import Entry
-from export.storage import store
+from export.staging import staging
+from export.stored import Stored
+from export.torch_sessions import TorchSession, torch_pipeline
 from export.trace import trace
-from ragturbo_runtime.files import file_entry, replace_directory, sync_directory
-from ragturbo_runtime.manifest import MANIFEST_FILE, GraphEntry, LibraryPart, Parity
+from ragturbo_runtime.files import file_entry
+from ragturbo_runtime.manifest import MANIFEST_FILE, GraphEntry, Parity
 from ragturbo_runtime.manifest_json import write_manifest
 from ragturbo_runtime.providers import cpu_device
 from ragturbo_runtime.session import GraphSession, SessionOptions
 from ragturbo_runtime.tokenizer import Tokenizer
 from training.family.tokenizer_json import write_tokenizer_json
 
-FLAVOURS = ("portable",)
 TOKENIZER_FILE = "tokenizer.json"
 _ENCODERS = ("text_encoder", "vae_encoder", "unet_encoder")
 
@@ -49,7 +47,7 @@ def write_bundle(
         out: The bundle's folder; a bundle that is there is replaced.
         entries: The library's pictures; empty for a bundle without a library.
         report: Called with one line per graph and one for the chain.
-        flavour: "portable": runs on any execution provider.
+        flavour: A name in `export.flavours.FLAVOURS`.
 
     Returns:
         The folder.
@@ -59,73 +57,67 @@ def write_bundle(
         ExportError: Something cannot be exported, or `out` holds something else than a bundle.
         RagTurboError: The runtime refuses what was made, or a file cannot be written.
     """
-    if flavour not in FLAVOURS:
-        raise ExportError(f"flavour is {flavour!r}; known: {', '.join(FLAVOURS)}")
-    with _staging(out) as folder:
-        specs = tqdm(graph_specs(models), desc="graphs", unit="graph")
-        graphs = {spec.name: _write_graph(folder, spec, flavour, report) for spec in specs}
+    way = find_flavour(flavour)
+    with staging(out, kind="bundle", marker=MANIFEST_FILE) as folder:
+        specs = graph_specs(models)
+        stored = {
+            spec.name: _write_graph(folder, spec, way, report)
+            for spec in tqdm(specs, desc="graphs", unit="graph")
+        }
+        graphs = {name: _describe(folder, name, way, one) for name, one in stored.items()}
         write_tokenizer_json(folder / TOKENIZER_FILE)
-        library = _write_library(folder, entries, models, graphs) if entries else None
+        library = None
+        if entries:
+            encoders = (
+                _on_cpu(folder, graphs) if way.on_cpu else {spec.name: TorchSession(spec) for spec in specs}
+            )
+            library = build_library(
+                folder, entries, models, encoders, Tokenizer.load(folder / TOKENIZER_FILE, CONTEXT_LENGTH)
+            )
         licence = ", ".join(sorted({entry.licence for entry in entries}))
         tokenizer = file_entry(folder, TOKENIZER_FILE)
         manifest = make_manifest(models, graphs, tokenizer, library, licence)
         write_manifest(folder, manifest)
-        parity = compare_chain(folder, models, entries)
+        load = load_on_cpu if way.on_cpu else torch_pipeline(specs, stored)
+        parity = compare_chain(folder, models, entries, load=load)
         write_manifest(folder, dataclasses.replace(manifest, parity=parity))
-        report(describe_parity("chain", parity))
+        report(describe_parity("chain", parity, unit=" of 255"))
     return out
 
 
-def describe_parity(name: str, parity: Parity) -> str:
+def describe_parity(name: str, parity: Parity, *, unit: str = "") -> str:
     """Return one line for people: how near a graph, or the chain, is to torch."""
     difference, ratio = parity.max_abs_diff or 0.0, parity.psnr_db or 0.0
     allowed = "" if parity.atol is None else f" (allowed {parity.atol:.1e})"
-    unit = " of 255" if parity.atol is None else ""
     return f"{name:13} max difference from torch {difference:.2e}{unit}{allowed}, PSNR {ratio:.1f} dB"
 
 
-def _write_graph(folder: Path, spec: GraphSpec, flavour: str, report: Callable[[str], None]) -> GraphEntry:
-    path, data, parity = store(trace(spec), spec, folder / spec.name)
-    entry = file_entry(folder, f"{spec.name}/{path.name}")
-    weights = None if data is None else file_entry(folder, f"{spec.name}/{data.name}")
-    size = entry.bytes + (0 if weights is None else weights.bytes)
-    report(f"{describe_parity(spec.name, parity)}, {size / 1e6:.1f} MB{_stored(path)}")
-    return GraphEntry(entry, OPSET, flavour, spec.inputs, spec.outputs, parity, weights)
+def _write_graph(folder: Path, spec: GraphSpec, way: Flavour, report: Callable[[str], None]) -> Stored:
+    stored = way.store(trace(spec, way.translations()), spec, folder / spec.name)
+    size = sum(path.stat().st_size for path in (stored.path, stored.data) if path is not None)
+    report(f"{describe_parity(spec.name, stored.parity)}, {size / 1e6:.1f} MB{_kind(stored)}")
+    return stored
 
 
-def _stored(path: Path) -> str:
-    """How the weights are stored, where that is not plain float32."""
-    model = onnx.load(path, load_external_data=False)
+def _describe(folder: Path, name: str, way: Flavour, stored: Stored) -> GraphEntry:
+    entry = file_entry(folder, f"{name}/{stored.path.name}")
+    weights = None if stored.data is None else file_entry(folder, f"{name}/{stored.data.name}")
+    kept = () if stored.precision is None else stored.precision.fp32
+    return GraphEntry(entry, OPSET, way.name, stored.inputs, stored.outputs, stored.parity, weights, kept)
+
+
+def _kind(stored: Stored) -> str:
+    """How the graph computes, or how its weights are stored, where that is not plain float32."""
+    if stored.precision is not None:
+        kept = stored.precision.fp32
+        return ", float16" + (f" but for {', '.join(kept)}" if kept else "")
+    model = onnx.load(stored.path, load_external_data=False)
     large = {tensor.data_type for tensor in model.graph.initializer if tensor.ByteSize() > 1024}
     return ", float16 weights" if onnx.TensorProto.FLOAT16 in large else ""
 
 
-def _write_library(
-    folder: Path, entries: Sequence[Entry], models: Models, graphs: Mapping[str, GraphEntry]
-) -> LibraryPart:
+def _on_cpu(folder: Path, graphs: Mapping[str, GraphEntry]) -> dict[str, Encoder]:
     options = SessionOptions(cpu_device())
-    sessions = {
+    return {
         name: GraphSession(name, folder / graphs[name].file.file, graphs[name], options) for name in _ENCODERS
     }
-    tokenizer = Tokenizer.load(folder / TOKENIZER_FILE, CONTEXT_LENGTH)
-    return build_library(folder, entries, models, sessions, tokenizer)
-
-
-@contextmanager
-def _staging(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that takes its place if all goes well, and is gone otherwise."""
-    if out.exists() and not (out / MANIFEST_FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ExportError(f"{out}: exists and is no bundle; choose another --out, or an empty folder")
-    folder = out.with_name(f".{out.name}.{secrets.token_hex(4)}.partial")
-    try:
-        folder.mkdir(parents=True)
-        yield folder
-        for path in folder.rglob("*"):
-            if path.is_dir():
-                sync_directory(path)
-        sync_directory(folder)
-        replace_directory(folder, out)
-    except OSError as error:
-        raise ExportError(f"{out}: cannot be written: {error}; choose a writable folder with room") from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

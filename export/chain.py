@@ -6,7 +6,7 @@ encodes those references itself, from their pictures, so that the library's feat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,17 +19,17 @@ from export.library import to_model
 from export.models import Models
 from export.parity import max_abs_diff, psnr_db
 from export.pictures import Entry, Pixels
-from export.wrappers import VaeDecoderGraph, VaeEncoderGraph
+from export.wrappers import VaeEncoderGraph
+from ragturbo_runtime.arrays import Scale
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.features import encode_int8, reference_tokens
 from ragturbo_runtime.image import to_pixels
-from ragturbo_runtime.library import Library, Reference
+from ragturbo_runtime.library import Reference
 from ragturbo_runtime.manifest import Parity
 from ragturbo_runtime.noise import batch_noise
 from ragturbo_runtime.pipeline import Pipeline
 from ragturbo_runtime.requests import DrawRequest
 from ragturbo_runtime.sampler import Schedule
-from training.models.adapter import fuse
 from training.models.split_unet import decode, encode
 
 CHAIN_MIN_PSNR_DB = 45.0
@@ -41,13 +41,25 @@ _LARGE_CASES = ((2, 1, True), (1, 2, False))
 _PROMPTS = ("a cat left of two pizzas on a blue background", "a big dog at the beach", "a guitar")
 
 
-def compare_chain(bundle: Path, models: Models, entries: Sequence[Entry]) -> Parity:
+def load_on_cpu(bundle: Bundle) -> Pipeline:
+    """Open a bundle as a user without a GPU does."""
+    return Pipeline.load(bundle, device="cpu")
+
+
+def compare_chain(
+    bundle: Path,
+    models: Models,
+    entries: Sequence[Entry],
+    *,
+    load: Callable[[Bundle], Pipeline] = load_on_cpu,
+) -> Parity:
     """Draw with the runtime and with torch: alone and in a batch, with and without references, one step and two.
 
     Args:
         bundle: The bundle's folder, complete but for the chain's parity.
         models: What it was made from.
         entries: Its library's pictures, in order; empty without a library.
+        load: Opens the bundle to draw with it.
 
     Returns:
         The worst of all pictures: PSNR in dB of the 8-bit pixels, and the largest difference in 8-bit levels.
@@ -58,15 +70,22 @@ def compare_chain(bundle: Path, models: Models, entries: Sequence[Entry]) -> Par
     """
     references = models.metadata.references if entries else 0
     opened = Bundle.load(bundle, verify="full")
+    requests = [
+        DrawRequest(
+            _PROMPTS[:count], tuple(range(count)), steps=steps, references=references if used else 0
+        )
+        for count, steps, used in (_SMALL_CASES if models.latent_cells <= _SMALL_LATENTS else _LARGE_CASES)
+    ]
+    with load(opened) as pipeline:
+        drawn = [pipeline.draw(request) for request in requests]
+        scale = None if pipeline.library is None else pipeline.library.scale.copy()
+    # Closed by now: at SD-Turbo's size both sides at once would take twice the memory.
+    chain = _TorchChain(models, entries, scale)
     differences, ratios = [], []
-    with Pipeline.load(opened, device="cpu") as pipeline:
-        for count, steps, used in _SMALL_CASES if models.latent_cells <= _SMALL_LATENTS else _LARGE_CASES:
-            asked = references if used else 0
-            request = DrawRequest(_PROMPTS[:count], tuple(range(count)), steps=steps, references=asked)
-            ours = pipeline.draw(request)
-            theirs = _TorchChain(models, entries, pipeline.library).draw(request, ours.references)
-            differences.append(max_abs_diff(ours.images, theirs))
-            ratios.append(psnr_db(ours.images, theirs))
+    for request, ours in zip(requests, drawn, strict=True):
+        theirs = chain.draw(request, ours.references)
+        differences.append(max_abs_diff(ours.images, theirs))
+        ratios.append(psnr_db(ours.images, theirs))
     worst = float(np.min(ratios))
     if not worst >= CHAIN_MIN_PSNR_DB:
         raise ParityError("chain", max_abs_diff=float(np.max(differences)), atol=None, psnr_db=worst)
@@ -76,8 +95,8 @@ def compare_chain(bundle: Path, models: Models, entries: Sequence[Entry]) -> Par
 class _TorchChain:
     """Prompts to pixels with the torch modules."""
 
-    def __init__(self, models: Models, entries: Sequence[Entry], library: Library | None) -> None:
-        self._models, self._entries, self._library = models, entries, library
+    def __init__(self, models: Models, entries: Sequence[Entry], scale: Scale | None) -> None:
+        self._models, self._entries, self._scale = models, entries, scale
         self._schedule = Schedule.from_manifest(models.family.scheduler)
 
     @torch.inference_mode()
@@ -91,7 +110,7 @@ class _TorchChain:
         for timestep, following in zip(timesteps, (*timesteps[1:], None), strict=True):
             output = self._predict(torch.from_numpy(sample), timestep, prompt_embeds, features, weights)
             sample = self._schedule.step(sample, output.numpy(), timestep, following)
-        return to_pixels(VaeDecoderGraph(self._models.family.vae)(torch.from_numpy(sample)).numpy())
+        return to_pixels(self._models.vae_decoder(torch.from_numpy(sample)).numpy())
 
     def _predict(
         self, sample: Tensor, timestep: int, prompt_embeds: Tensor, features: Tensor | None, weights: Tensor
@@ -99,14 +118,14 @@ class _TorchChain:
         unet = self._models.family.unet
         h, skips = encode(unet, sample, timestep, prompt_embeds)
         if features is not None:
-            h = fuse(h, self._models.adapter(h, features, weights), weights)
+            h = self._models.adapter.inject(h, features, weights)
         return decode(unet, h, skips, timestep, prompt_embeds)
 
     def _features(self, references: list[list[Reference]]) -> tuple[Tensor | None, Tensor]:
         """(B, K, T, C) features as int8 holds them, (B, K) weights, 0 where a picture has fewer references."""
         most = max(len(own) for own in references)
         weights = np.zeros((len(references), most), np.float32)
-        if most == 0 or self._library is None:
+        if most == 0:
             return None, torch.from_numpy(weights)
         metadata = self._models.metadata
         features = np.zeros((len(references), most, metadata.tokens, metadata.channels), np.float32)
@@ -123,6 +142,5 @@ class _TorchChain:
         pixels = torch.from_numpy(to_model([entry.load() for entry in entries]))
         latents = VaeEncoderGraph(family.vae)(pixels)
         h, _ = encode(family.unet, latents, metadata.reference_timestep, prompt_embeds)
-        assert self._library is not None
-        scale = self._library.scale
-        return encode_int8(reference_tokens(h.numpy(), metadata.reference_pool), scale) * scale
+        assert self._scale is not None  # without a library there are no references
+        return encode_int8(reference_tokens(h.numpy(), metadata.reference_pool), self._scale) * self._scale

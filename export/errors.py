@@ -8,6 +8,8 @@
 
 from __future__ import annotations
 
+_WAY_OUT = "Export again with the pinned versions of torch, onnxscript and onnxruntime"
+
 
 class ExportError(Exception):
     """A bundle cannot be made from what was given. Nothing was written."""
@@ -23,12 +25,20 @@ class ParityError(ExportError):
         psnr_db: Peak signal-to-noise ratio found, dB.
     """
 
-    def __init__(self, graph: str, *, max_abs_diff: float, atol: float | None, psnr_db: float) -> None:
+    def __init__(
+        self,
+        graph: str,
+        *,
+        max_abs_diff: float,
+        atol: float | None,
+        psnr_db: float,
+        way_out: str | None = None,
+    ) -> None:
         """Put the numbers into the message."""
         allowed = "" if atol is None else f" (allowed: {atol:.2g} at most)"
         super().__init__(
             f"{graph}: differs from torch by {max_abs_diff:.3g}{allowed}, PSNR {psnr_db:.1f} dB; "
-            "nothing was written. Export again with the pinned versions of torch, onnxscript and onnxruntime"
+            f"nothing was written. {way_out or _WAY_OUT}"
         )
         self.graph = graph
         self.max_abs_diff = max_abs_diff

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from export.attention import OneOperator
-from export.models import Models
+from export.models import Models, unet_shapes
 from export.text_wrapper import TextEncoderGraph
-from export.wrappers import AdapterGraph, UNetDecoderGraph, UNetEncoderGraph, VaeDecoderGraph, VaeEncoderGraph
+from export.wrappers import AdapterGraph, UNetDecoderGraph, UNetEncoderGraph, VaeEncoderGraph
 from ragturbo_runtime.manifest import Dim, TensorSpec
 from ragturbo_runtime.sampler import Schedule
 from training.family.widen import without_twins
@@ -88,7 +88,7 @@ def graph_specs(models: Models) -> list[GraphSpec]:
     """
     family, examples = models.family, _Examples(models)
     c, height, width = models.latent_shape
-    skips, h = _unet_shapes(models)
+    h, skips = unet_shapes(family)
     latents = _f32("sample", "batch", c, height, width)
     pixels = _f32("sample", "batch", 3, family.resolution, family.resolution)
     condition = (
@@ -96,7 +96,10 @@ def graph_specs(models: Models) -> list[GraphSpec]:
         _f32("encoder_hidden_states", "batch", CONTEXT_LENGTH, family.text.width),
     )
     channels, tokens = models.metadata.channels, models.metadata.tokens
-    bottleneck = (_f32("h", *h), *(_f32(f"skip_{i}", *shape) for i, shape in enumerate(skips)))
+    bottleneck = (
+        _f32("h", "batch", *h),
+        *(_f32(f"skip_{i}", "batch", *shape) for i, shape in enumerate(skips)),
+    )
 
     def spec(
         name: str, module: nn.Module, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...],
@@ -120,13 +123,13 @@ def graph_specs(models: Models) -> list[GraphSpec]:
             "adapter",
             AdapterGraph(models.adapter),
             (
-                _f32("h", *h),
+                _f32("h", "batch", *h),
                 TensorSpec("reference_h", "int8", ("batch", "references", tokens, channels)),
                 _f32("reference_scale", channels),
                 _f32("reference_weight", "batch", "references"),
                 _f32("strength", "batch"),
             ),
-            (_f32("fused_h", *h),),
+            (_f32("fused_h", "batch", *h),),
         ),
         spec(
             "unet_decoder",
@@ -136,7 +139,7 @@ def graph_specs(models: Models) -> list[GraphSpec]:
         ),
         spec(
             "vae_decoder",
-            VaeDecoderGraph(family.vae),
+            models.vae_decoder,
             (_f32("latent_sample", *latents.shape),),
             (pixels,),
             VAE_TOLERANCE,
@@ -165,6 +168,7 @@ class _Examples:
     def __init__(self, models: Models) -> None:
         self._models = models
         self._schedule = Schedule.from_manifest(models.family.scheduler)
+        self._encoded: dict[tuple[int, int], tuple[Tensor, ...]] = {}
 
     def text_encoder(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
         """Captions, cut to the length."""
@@ -207,27 +211,22 @@ class _Examples:
         return (torch.randn(sizes["batch"], *self._models.latent_shape, generator=generator),)
 
     def vae_encoder(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
-        """Pictures: decoded latents, within [-1, 1]."""
-        decoder = VaeDecoderGraph(self._models.family.vae)
-        with torch.no_grad():
-            return (decoder(*self.vae_decoder(sizes, seed)).clamp(-1, 1),)
+        """Smooth pictures, within [-1, 1]."""
+        generator = torch.Generator().manual_seed(seed)
+        coarse = torch.randn(sizes["batch"], 3, 8, 8, generator=generator)
+        side = self._models.family.resolution
+        return (nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(-1, 1),)
 
     def _tokens(self, batch: int, seed: int) -> tuple[Tensor, Tensor]:
         return self._models.family.text.tokenize([_PROMPTS[(i + seed) % len(_PROMPTS)] for i in range(batch)])
 
     def _hidden(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
-        with torch.no_grad():
-            h, skips = encode(self._models.family.unet, *self.unet_encoder(sizes, seed))
-        return h, *skips
-
-
-def _unet_shapes(models: Models) -> tuple[list[tuple[Dim, ...]], tuple[Dim, ...]]:
-    """Shapes of the skips and of h, batch first."""
-    sample = torch.zeros(1, *models.latent_shape)
-    prompt_embeds = torch.zeros(1, CONTEXT_LENGTH, models.family.text.width)
-    with torch.no_grad():
-        h, skips = encode(models.family.unet, sample, torch.tensor([0]), prompt_embeds)
-    return [("batch", *skip.shape[1:]) for skip in skips], ("batch", *h.shape[1:])
+        asked = (sizes["batch"], seed)
+        if asked not in self._encoded:
+            with torch.no_grad():
+                h, skips = encode(self._models.family.unet, *self.unet_encoder(sizes, seed))
+            self._encoded[asked] = (h, *skips)
+        return self._encoded[asked]
 
 
 def _f32(name: str, *shape: Dim) -> TensorSpec:

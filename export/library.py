@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,6 @@ from ragturbo_runtime.features import reference_tokens
 from ragturbo_runtime.index import has_scann
 from ragturbo_runtime.library_writer import LibraryItem, write_library
 from ragturbo_runtime.manifest import LibraryPart
-from ragturbo_runtime.session import GraphSession
 from ragturbo_runtime.spaces import Spaces
 from ragturbo_runtime.tokenizer import Tokenizer
 
@@ -27,14 +27,22 @@ THUMBNAIL_SIDE = 256
 """Largest side of a thumbnail, pixels."""
 THUMBNAIL_COLOURS = 64
 """In its palette: it is there to be recognised, and takes under half the bytes so."""
-_BATCH = 32
+_BATCH_PIXELS = 32 * 64 * 64
+"""Encoded at a time: the autoencoder's first layers take 0.5 KB for each at SD-Turbo's width."""
+
+
+class Encoder(Protocol):
+    """What runs a graph: ONNX Runtime (`ragturbo_runtime.session.GraphSession`), or torch in its place."""
+
+    def run(self, feeds: dict[str, NDArray[Any]], /) -> dict[str, NDArray[Any]]:
+        """Inputs by name to outputs by name."""
 
 
 def build_library(
     bundle: Path,
     entries: Sequence[Entry],
     models: Models,
-    sessions: Mapping[str, GraphSession],
+    sessions: Mapping[str, Encoder],
     tokenizer: Tokenizer,
 ) -> LibraryPart:
     """Encode pictures and captions and write the library folder.
@@ -60,7 +68,7 @@ def build_library(
     items: list[LibraryItem] = []
     encoder = _Encoder(models, sessions, tokenizer)
     try:
-        for rows, some in _batches(entries):
+        for rows, some in _batches(entries, max(1, _BATCH_PIXELS // models.family.resolution**2)):
             pictures = [entry.load() for entry in some]
             keys[rows], features[rows] = encoder.encode(pictures, [entry.caption for entry in some])
             items += [_item(entry, picture) for entry, picture in zip(some, pictures, strict=True)]
@@ -71,10 +79,10 @@ def build_library(
         scratch.unlink(missing_ok=True)
 
 
-def _batches(entries: Sequence[Entry]) -> Iterator[tuple[slice, Sequence[Entry]]]:
+def _batches(entries: Sequence[Entry], batch: int) -> Iterator[tuple[slice, Sequence[Entry]]]:
     with tqdm(total=len(entries), desc="library", unit="picture") as progress:
-        for start in range(0, len(entries), _BATCH):
-            some = entries[start : start + _BATCH]
+        for start in range(0, len(entries), batch):
+            some = entries[start : start + batch]
             yield slice(start, start + len(some)), some
             progress.update(len(some))
 
@@ -82,7 +90,7 @@ def _batches(entries: Sequence[Entry]) -> Iterator[tuple[slice, Sequence[Entry]]
 class _Encoder:
     """Pictures and captions to keys and features, through ONNX Runtime."""
 
-    def __init__(self, models: Models, sessions: Mapping[str, GraphSession], tokenizer: Tokenizer) -> None:
+    def __init__(self, models: Models, sessions: Mapping[str, Encoder], tokenizer: Tokenizer) -> None:
         self._sessions, self._tokenizer = sessions, tokenizer
         self._timestep = models.metadata.reference_timestep
         self._caption = models.metadata.reference_caption

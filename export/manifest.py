@@ -20,6 +20,7 @@ from ragturbo_runtime.manifest import (
     Parity,
     TextSpec,
 )
+from training.models.slerp import SlerpAdapter
 
 BUNDLE_VERSION = "0.1.0"
 SDK_RANGE = ">=0.1.0,<0.2.0"
@@ -80,6 +81,8 @@ def make_manifest(
             reference_caption=metadata.reference_caption,
             reference_pool=metadata.reference_pool,
             feature_codec="int8",
+            mode="slerp" if isinstance(models.adapter, SlerpAdapter) else "attention",
+            slerp_share=models.adapter.share if isinstance(models.adapter, SlerpAdapter) else None,
         ),
         text=TextSpec(family.text.width, family.text.embed_dim, CONTEXT_LENGTH),
         tokenizer=tokenizer,

@@ -2,47 +2,56 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
 
 from export.attention import OneOperator
 from export.errors import ExportError, ParityError
+from export.reference_settings import ReferenceSettings
+from export.tiny_vae import load_tiny_decoder
+from export.wrappers import VaeDecoderGraph
 from ragturbo_runtime.files import hash_file
 from training.family.folder import Family, family_hashes, load_family
 from training.models.adapter import HSpaceAdapter
-from training.models.checkpoint import AdapterCheckpoint, AdapterMetadata, CheckpointError, load_adapter
+from training.models.checkpoint import AdapterCheckpoint, CheckpointError, load_adapter
 from training.models.lora import add_lora, fuse_and_strip, load_lora
+from training.models.slerp import DEFAULT_SHARE, SlerpAdapter
 from training.models.split_unet import check_splittable, encode
 
 FUSED_TOLERANCE = 1e-4
 """Of the largest output value: what fusing LoRA may change, by rounding."""
+_FUSED_SIDE = 16
 
 
 @dataclass(frozen=True)
 class Models:
-    """A base with LoRA fused in, its adapter, and where they come from.
+    """A base with LoRA fused in, what injects references into it, and where they come from.
 
     Attributes:
         family: The base; the up blocks of its U-Net hold the fused LoRA, the rest is the base's own.
-        adapter: The h-space adapter, in evaluation mode.
-        metadata: What the adapter was trained for.
-        hashes: SHA-256, hex: unet, text_encoder, vae, configs, adapter.
+        adapter: Injects references into h: a trained one in evaluation mode, or slerp.
+        metadata: How references are taken and weighed.
+        hashes: SHA-256, hex: unet, text_encoder, vae, configs; adapter, of a trained one; vae_decoder, where another
+            autoencoder's takes the place of the family's.
+        vae_decoder: Latents in the model's scaled space (B, c, h, w) to pixels (B, 3, H, W), about [-1, 1].
     """
 
     family: Family
-    adapter: HSpaceAdapter
-    metadata: AdapterMetadata
+    adapter: HSpaceAdapter | SlerpAdapter
+    metadata: ReferenceSettings
     hashes: dict[str, str]
+    vae_decoder: nn.Module
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
         """(c, h, w) of one picture's latents."""
-        config = self.family.vae.config
-        side = self.family.resolution // 2 ** (len(config["block_out_channels"]) - 1)
-        return int(config["latent_channels"]), side, side
+        return latent_shape(self.family)
 
     @property
     def latent_cells(self) -> int:
@@ -51,12 +60,13 @@ class Models:
         return height * width
 
 
-def load_models(checkpoint: Path, base: Path | None = None) -> Models:
+def load_models(checkpoint: Path, base: Path | None = None, *, vae: Path | None = None) -> Models:
     """Load an adapter file and the base that it was trained on, and fuse its LoRA.
 
     Args:
         checkpoint: adapter.safetensors.
         base: The base's folder; None = the folder that holds the checkpoint.
+        vae: A tiny autoencoder that takes the place of the VAE's decoder; None = the base's own.
 
     Returns:
         All models on the CPU, float32, in evaluation mode.
@@ -66,13 +76,58 @@ def load_models(checkpoint: Path, base: Path | None = None) -> Models:
         ParityError: Fusing LoRA changed the output.
     """
     base = base or checkpoint.parent
-    try:
+    with _one_error(base):
         loaded = load_adapter(checkpoint)
         hashes = family_hashes(base)
         loaded.check_base(hashes)
         adapter = loaded.build_adapter()
-        family = load_family(base)
-        check_splittable(family.unet)
+        family = _load_family(base)
+    settings = ReferenceSettings.of(loaded.metadata)
+    settings.check(*_h_shape(family))
+    if loaded.lora_state:
+        _fuse_lora(family, loaded)
+    hashes["adapter"] = hash_file(checkpoint)
+    return _with_decoder(family, adapter, settings, hashes, vae)
+
+
+def load_base(base: Path, *, slerp_share: float = DEFAULT_SHARE, vae: Path | None = None) -> Models:
+    """Load a base alone: references are injected by slerp, which nothing has to be trained for.
+
+    Args:
+        base: The base's folder.
+        slerp_share: Share of the injected side at strength 1 and lambda 1, in (0, 1].
+        vae: As of `load_models`.
+
+    Returns:
+        As `load_models`.
+
+    Raises:
+        ExportError: A file is missing or damaged, the base cannot be split, or the share is out of range.
+    """
+    try:
+        adapter = SlerpAdapter(slerp_share)
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    with _one_error(base):
+        hashes = family_hashes(base)
+        family = _load_family(base)
+    channels, height, width = _h_shape(family)
+    settings = ReferenceSettings(channels=channels, tokens=height * width)
+    return _with_decoder(family, adapter, settings, hashes, vae)
+
+
+def latent_shape(family: Family) -> tuple[int, int, int]:
+    """Return (c, h, w) of one picture's latents."""
+    config = family.vae.config
+    side = family.resolution // 2 ** (len(config["block_out_channels"]) - 1)
+    return int(config["latent_channels"]), side, side
+
+
+@contextmanager
+def _one_error(base: Path) -> Iterator[None]:
+    """Say as an ExportError what is wrong with a checkpoint or with the base's folder."""
+    try:
+        yield
     except CheckpointError as error:
         raise ExportError(str(error)) from error
     except FileNotFoundError as error:
@@ -81,41 +136,63 @@ def load_models(checkpoint: Path, base: Path | None = None) -> Models:
         ) from error
     except (KeyError, ValueError, RuntimeError, OSError) as error:
         raise ExportError(f"{base}: the base family cannot be read: {error}") from error
+
+
+def _load_family(base: Path) -> Family:
+    """A family that can be split, its attention as one operator."""
+    family = load_family(base)
+    check_splittable(family.unet)
     family.unet.set_attn_processor(OneOperator())
     family.vae.set_attn_processor(OneOperator())
-    hashes["adapter"] = hash_file(checkpoint)
-    models = Models(family, adapter, loaded.metadata, hashes)
-    _check_shape(models)
-    if loaded.lora_state:
-        _fuse_lora(models, loaded)
-    return models
+    return family
 
 
-def _check_shape(models: Models) -> None:
-    """Compare the adapter's h-space with the base's."""
-    sample, timestep, prompt_embeds = _unet_inputs(models)
-    with torch.inference_mode():
-        h, _ = encode(models.family.unet, sample, timestep, prompt_embeds)
-    metadata = models.metadata
-    found = (h.shape[1], h.shape[2] * h.shape[3])
-    expected = (metadata.channels, metadata.tokens * metadata.reference_pool**2)
-    if found != expected or h.shape[2] % metadata.reference_pool or h.shape[3] % metadata.reference_pool:
-        raise ExportError(
-            f"the adapter is for an h-space of {expected[0]} channels x {expected[1]} cells, "
-            f"pooled by {metadata.reference_pool}; the base has {found[0]} x {found[1]}; "
-            "give the base that it was trained on"
-        )
+def _with_decoder(
+    family: Family,
+    adapter: HSpaceAdapter | SlerpAdapter,
+    settings: ReferenceSettings,
+    hashes: dict[str, str],
+    vae: Path | None,
+) -> Models:
+    """Choose the decoder, and note its hash where it is not the family's."""
+    decoder: nn.Module = VaeDecoderGraph(family.vae)
+    if vae is not None:
+        tiny = load_tiny_decoder(vae, latent_shape(family), family.resolution)
+        decoder, hashes = tiny.module, {**hashes, "vae_decoder": tiny.sha256}
+    return Models(family, adapter, settings, hashes, decoder)
 
 
-def _fuse_lora(models: Models, checkpoint: AdapterCheckpoint) -> None:
+def unet_shapes(family: Family) -> tuple[tuple[int, ...], list[tuple[int, ...]]]:
+    """Work out, without computing anything, what lies between the halves of a U-Net.
+
+    Args:
+        family: The base.
+
+    Returns:
+        Shapes of h and of every skip, without the batch.
+    """
+    with torch.device("meta"), torch.no_grad():
+        unet = UNet2DConditionModel.from_config(family.unet.config)
+        prompt_embeds = torch.zeros(1, 1, family.text.width)
+        h, skips = encode(unet, torch.zeros(1, *latent_shape(family)), torch.tensor([0]), prompt_embeds)
+    return tuple(h.shape[1:]), [tuple(skip.shape[1:]) for skip in skips]
+
+
+def _h_shape(family: Family) -> tuple[int, int, int]:
+    """(C, hh, hw) of the bottleneck."""
+    (channels, height, width), _ = unet_shapes(family)
+    return channels, height, width
+
+
+def _fuse_lora(family: Family, checkpoint: AdapterCheckpoint) -> None:
     """Fuse LoRA into the up blocks, and make sure that the U-Net still computes what PEFT computed."""
-    unet, metadata = models.family.unet, checkpoint.metadata
+    unet, metadata = family.unet, checkpoint.metadata
     try:
         add_lora(unet, rank=metadata.rank, alpha=metadata.alpha)
         load_lora(unet, checkpoint.lora_state)
     except ValueError as error:
         raise ExportError(f"{checkpoint.path}: {error}") from error
-    inputs = _unet_inputs(models)
+    inputs = _unet_inputs(family)
     with torch.inference_mode():
         before = unet(*inputs).sample
     fuse_and_strip(unet)
@@ -127,10 +204,11 @@ def _fuse_lora(models: Models, checkpoint: AdapterCheckpoint) -> None:
         raise ParityError("fused LoRA", max_abs_diff=difference, atol=atol, psnr_db=float("nan"))
 
 
-def _unet_inputs(models: Models) -> tuple[Tensor, Tensor, Tensor]:
-    """One batch of two: latents, timesteps, prompt embeddings."""
+def _unet_inputs(family: Family) -> tuple[Tensor, Tensor, Tensor]:
+    """One batch of two: latents, timesteps, prompt embeddings. Large latents are cut: the weights are the same."""
     generator = torch.Generator().manual_seed(0)
-    sample = torch.randn(2, *models.latent_shape, generator=generator)
+    channels, *sides = latent_shape(family)
+    sample = torch.randn(2, channels, *(min(side, _FUSED_SIDE) for side in sides), generator=generator)
     with torch.inference_mode():
-        prompt_embeds, _ = models.family.text.encode(["a red apple", "two cats"])
+        prompt_embeds, _ = family.text.encode(["a red apple", "two cats"])
     return sample, torch.tensor([999, 499]), prompt_embeds

@@ -1,4 +1,4 @@
-"""From a trained adapter to a bundle: ``python -m export.onnx --ckpt adapter.safetensors``.
+"""From a trained adapter, or a base alone, to a bundle: ``python -m export.onnx --ckpt adapter.safetensors``.
 
 Run it as a module: as a script it would import itself in place of the onnx package.
 """
@@ -8,6 +8,10 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from export.models import Models
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,19 +39,68 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    _check(options)
+    from tqdm import tqdm
+
+    from export.picture_metadata import read_rows
+    from export.pipeline_writer import write_pipeline
+    from export.room import check_room
+
+    base = options.base or options.ckpt.parent
+    home = base if options.ckpt is None else options.ckpt.parent
+    out = options.out or home / options.layout
+    if options.library not in (None, "none"):
+        list(read_rows(Path(options.library)))  # what is wrong there is said before a minute of loading
+    check_room(options.ckpt, base, out)
+    models = _load(options)
+    if options.layout == "optimum":
+        write_pipeline(models, out, report=tqdm.write)
+        made = "a pipeline without retrieval"
+    else:
+        made = f"{_write_bundle(options, models, out)} references"
+    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
+    tqdm.write(f"{out}: {size / 1e6:.1f} MB, {made}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, before anything is loaded."""
+    from export.errors import ExportError
+
+    slerp, plain = options.mode == "slerp", options.layout == "optimum"
+    if slerp and options.ckpt is not None:
+        raise ExportError("--mode slerp injects references without an adapter; leave --ckpt out")
+    if slerp and plain:
+        raise ExportError("--layout optimum writes no retrieval; leave --mode slerp out")
+    if plain and options.library not in (None, "none"):
+        raise ExportError("--layout optimum writes no library; leave --library out")
+    if not slerp and options.slerp_share is not None:
+        raise ExportError("--slerp-share is for --mode slerp alone; add that, or leave it out")
+    if options.ckpt is None and not slerp and not plain:
+        raise ExportError(
+            "give --ckpt adapter.safetensors, or --mode slerp --base FAMILY for retrieval without one"
+        )
+    if options.ckpt is None and options.base is None:
+        raise ExportError("without --ckpt nothing says which base to export; give its folder with --base")
+
+
+def _load(options: argparse.Namespace) -> Models:
+    from export.models import load_base, load_models
+    from training.models.slerp import DEFAULT_SHARE
+
+    if options.ckpt is not None:
+        return load_models(options.ckpt, options.base, vae=options.vae)
+    share = DEFAULT_SHARE if options.slerp_share is None else options.slerp_share
+    return load_base(options.base, slerp_share=share, vae=options.vae)
+
+
+def _write_bundle(options: argparse.Namespace, models: Models, out: Path) -> int:
+    """Write a bundle; return how many references its library has."""
     from tqdm import tqdm
 
     from export.bundle_writer import write_bundle
-    from export.models import load_models
-    from export.picture_metadata import read_rows
     from export.pictures import folder_entries, generated_entries
-    from export.room import check_room
 
-    out = options.out or options.ckpt.parent / "bundle"
-    if options.library not in (None, "none"):
-        list(read_rows(Path(options.library)))  # what is wrong there is said before a minute of loading
-    check_room(options.ckpt, options.base or options.ckpt.parent, out)
-    models = load_models(options.ckpt, options.base)
     if options.library == "none":
         entries = []
     elif options.library is None:
@@ -55,21 +108,47 @@ def _export(options: argparse.Namespace) -> int:
     else:
         entries = folder_entries(Path(options.library), models.family.resolution)
     write_bundle(models, out, entries, report=tqdm.write, flavour=options.flavour)
-    size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
-    tqdm.write(f"{out}: {size / 1e6:.1f} MB, {len(entries)} references")
-    return 0
+    return len(entries)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m export.onnx", description="From a trained adapter to a bundle that draws."
+        prog="python -m export.onnx",
+        description="From a trained adapter, or a base alone, to a bundle that draws.",
     )
-    parser.add_argument("--ckpt", type=Path, required=True, help="adapter.safetensors, from training.ladd")
+    parser.add_argument("--ckpt", type=Path, help="adapter.safetensors, from training.ladd")
     parser.add_argument(
         "--base", type=Path, help="folder of the base family (default: the folder that holds the checkpoint)"
     )
     parser.add_argument(
-        "--out", type=Path, help="the bundle's folder (default: bundle/ beside the checkpoint)"
+        "--out",
+        type=Path,
+        help="what to write (default: bundle/ or optimum/ beside the checkpoint or in the base)",
+    )
+    parser.add_argument(
+        "--mode",
+        choices=("adapter", "slerp"),
+        default="adapter",
+        help="adapter: as --ckpt was trained to use references; slerp: mix them in without any training",
+    )
+    parser.add_argument(
+        "--slerp-share",
+        type=float,
+        metavar="SHARE",
+        help="with --mode slerp: share of the references at strength 1 and lambda 1, up to 1 (default: 0.2)",
+    )
+    parser.add_argument(
+        "--vae",
+        type=Path,
+        metavar="PATH",
+        help="a tiny autoencoder that decodes in the VAE's place: a folder of diffusers' AutoencoderTiny, or "
+        "taesd_decoder.safetensors",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("bundle", "optimum"),
+        default="bundle",
+        help="bundle: for ragturbo-sdk; optimum: a plain pipeline for optimum-onnx's ORTDiffusionPipeline",
     )
     parser.add_argument(
         "--library",
@@ -77,7 +156,12 @@ def _parser() -> argparse.ArgumentParser:
         help="pictures with a metadata.csv or metadata.jsonl (file_name, text, source, licence), or 'none' "
         "(default: the family's own, as its family.json says)",
     )
-    parser.add_argument("--flavour", choices=("portable",), default="portable", help="portable: any provider")
+    parser.add_argument(
+        "--flavour",
+        choices=("portable", "cuda-fp16"),  # those of export.flavours, which takes seconds to import
+        default="portable",
+        help="portable: any provider; cuda-fp16: fused and in half precision, for CUDA alone",
+    )
     return parser
 
 

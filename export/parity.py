@@ -73,11 +73,16 @@ def max_abs_diff(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
 
 
 def psnr_db(ours: NDArray[Any], theirs: NDArray[Any]) -> float:
-    """Return the peak signal-to-noise ratio in dB, the peak being the range of `theirs`; inf if they are equal."""
+    """Return the peak signal-to-noise ratio in dB, the peak being the range of `theirs`.
+
+    It is inf if they are equal, and NaN if a value is not finite.
+    """
     error = float(np.mean(np.square(ours.astype(np.float64) - theirs.astype(np.float64))))
     if error == 0.0:
         return math.inf
-    return 20.0 * math.log10(max(float(np.ptp(theirs)), 1e-12) / math.sqrt(error)) if error > 0 else math.nan
+    if not math.isfinite(error):
+        return math.nan
+    return 20.0 * math.log10(max(float(np.ptp(theirs)), 1e-12) / math.sqrt(error))
 
 
 class _Session:

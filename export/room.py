@@ -24,11 +24,11 @@ BASELINE = 1 * GIB
 _IMAGE_TOWER = "visual."
 
 
-def check_room(checkpoint: Path, base: Path, out: Path) -> None:
+def check_room(checkpoint: Path | None, base: Path, out: Path) -> None:
     """Refuse an export that would run out of memory or of disk.
 
     Args:
-        checkpoint: adapter.safetensors.
+        checkpoint: adapter.safetensors, or None without one.
         base: The family's folder. What is missing or damaged there is not said here: whoever loads it says it better.
         out: Where the bundle will be; need not exist.
 
@@ -50,12 +50,12 @@ def check_room(checkpoint: Path, base: Path, out: Path) -> None:
     )
 
 
-def weight_bytes(base: Path, checkpoint: Path) -> int:
+def weight_bytes(base: Path, checkpoint: Path | None) -> int:
     """How many bytes a family's graphs hold as float32, read from the headers of its files.
 
     Args:
         base: The family's folder.
-        checkpoint: adapter.safetensors.
+        checkpoint: adapter.safetensors, or None without one.
 
     Returns:
         Bytes of U-Net, autoencoder, text tower and adapter; an image tower beside the text tower does not count.
@@ -65,7 +65,7 @@ def weight_bytes(base: Path, checkpoint: Path) -> int:
         ValueError: There are several variants of a part.
     """
     files = [*find_weights(base / "unet").paths, *find_weights(base / "vae").paths]
-    files += [base / "text_encoder" / WEIGHTS_FILE, checkpoint]
+    files += [base / "text_encoder" / WEIGHTS_FILE, *([] if checkpoint is None else [checkpoint])]
     return 4 * sum(_parameters(file) for file in files)
 
 

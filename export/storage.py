@@ -19,6 +19,7 @@ from export.float16_weights import store_float16
 from export.graphs import GraphSpec
 from export.parity import MIN_PSNR_DB, ROUNDED_FACTOR, compare, require
 from export.trace import check_whole, to_proto
+from export.upsampling import halve_upsampling
 from ragturbo_runtime.files import sync_file, write_bytes
 from ragturbo_runtime.manifest import Parity
 
@@ -29,7 +30,8 @@ MAX_INLINE_BYTES = 64 * 2**20
 """Float32 weights of more bytes than this go into a file of their own."""
 ALIGNMENT = 4096
 """Of each tensor in that file: a page, so that mapped tensors share none."""
-_SMALLEST_EXTERNAL = 1024
+SMALLEST_EXTERNAL = 1024
+"""Weights of fewer bytes stay in the graph."""
 
 
 def store(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Path | None, Parity]:
@@ -49,6 +51,7 @@ def store(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Pa
         OutputError: A file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    halve_upsampling(model)
     if weight_bytes(model) > MAX_INLINE_BYTES:
         return _store_beside(model, spec, folder)
     proto, parity = smallest_within_tolerance(to_proto(model, spec), spec)
@@ -67,7 +70,7 @@ def _store_beside(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[
         model,
         folder,
         DATA_FILE,
-        size_threshold_bytes=_SMALLEST_EXTERNAL,
+        size_threshold_bytes=SMALLEST_EXTERNAL,
         alignment=ALIGNMENT,
         align_threshold=0,
     )

@@ -53,14 +53,19 @@ class TextEncoderGraph(nn.Module):
 
     def forward(self, input_ids: Tensor, eos_index: Tensor) -> tuple[Tensor, Tensor]:
         """(B, L) int64, (B,) int64 -> last_hidden_state (B, L, D), text_embeds (B, E) of length 1."""
-        length = input_ids.shape[1]
-        x = self.token_embedding(input_ids) + self.positional_embedding[:length]  # (B, L, D)
-        for block in self.blocks:
-            x = block(x, x, self.attn_mask[:length, :length])
+        x, length = self.hidden(input_ids), input_ids.shape[1]
         end = eos_index.reshape(-1, 1, 1).expand(-1, 1, x.shape[2])
         mask = self.attn_mask[eos_index][:, None, None, :length]  # (B, 1, 1, L)
         pooled = self.ln_final(self.last(x.gather(1, end), x, mask)).squeeze(1)
         return self.ln_final(x), functional.normalize(pooled @ self.text_projection, dim=-1)
+
+    def hidden(self, input_ids: Tensor) -> Tensor:
+        """(B, L) int64 -> what the last but one layer gives (B, L, D), before the final norm."""
+        length = input_ids.shape[1]
+        x: Tensor = self.token_embedding(input_ids) + self.positional_embedding[:length]
+        for block in self.blocks:
+            x = block(x, x, self.attn_mask[:length, :length])
+        return x
 
 
 class _Block(nn.Module):

@@ -11,20 +11,22 @@ from torch import Tensor, nn
 
 from export.errors import ExportError
 from export.graphs import DYNAMIC, OPSET, TRACED_SIZES, GraphSpec
-from export.translations import translations
+from export.translations import Table, translations
 
 _DTYPES = {
     "float32": onnx.TensorProto.FLOAT,
+    "float16": onnx.TensorProto.FLOAT16,
     "int64": onnx.TensorProto.INT64,
     "int8": onnx.TensorProto.INT8,
 }
 
 
-def trace(spec: GraphSpec) -> onnx_ir.Model:
+def trace(spec: GraphSpec, table: Table | None = None) -> onnx_ir.Model:
     """Export a graph with dynamic dimensions, in float32.
 
     Args:
         spec: The graph.
+        table: How operators are translated; None for `translations`.
 
     Returns:
         A model whose weights are still torch's own: nothing was copied.
@@ -49,7 +51,7 @@ def trace(spec: GraphSpec) -> onnx_ir.Model:
                 opset_version=OPSET,
                 dynamo=True,
                 dynamic_shapes={"inputs": shapes},
-                custom_translation_table=translations(),
+                custom_translation_table=translations() if table is None else table,
                 verbose=False,
             )
         except Exception as error:  # the exporter's errors share no base class

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from training.models.adapter import HSpaceAdapter, fuse
+from training.models.adapter import HSpaceAdapter
+from training.models.slerp import SlerpAdapter
 from training.models.split_unet import decode, encode
 
 if TYPE_CHECKING:
@@ -46,10 +47,10 @@ class UNetDecoderGraph(nn.Module):
 
 
 class AdapterGraph(nn.Module):
-    """Dequantise the references, attend to them, add the result to h."""
+    """Dequantise the references and inject them into h."""
 
-    def __init__(self, adapter: HSpaceAdapter) -> None:
-        """Keep the adapter."""
+    def __init__(self, adapter: HSpaceAdapter | SlerpAdapter) -> None:
+        """Keep the adapter, trained or not."""
         super().__init__()
         self.adapter = adapter
 
@@ -63,7 +64,7 @@ class AdapterGraph(nn.Module):
     ) -> Tensor:
         """(B, C, hh, hw), (B, K, T, C) int8, (C,), (B, K), (B,) -> fused_h (B, C, hh, hw)."""
         references = reference_h.to(h.dtype) * reference_scale
-        return fuse(h, self.adapter(h, references, reference_weight), reference_weight, strength)
+        return self.adapter.inject(h, references, reference_weight, strength)
 
 
 class VaeDecoderGraph(nn.Module):

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from ragturbo_sdk._version import __version__
 
 if TYPE_CHECKING:
+    from ragturbo_runtime.loading import LoadProgress
     from ragturbo_sdk.errors import (
         BundleCorruptError,
         BundleError,
@@ -50,6 +51,7 @@ __all__ = [
     "GeneratorInfo",
     "InferenceError",
     "InvalidInputError",
+    "LoadProgress",
     "OutputError",
     "PromptTruncatedWarning",
     "ProviderUnavailableError",
@@ -64,6 +66,7 @@ _HOMES = {
     "GenerationResult": "ragturbo_sdk.result",
     "Generator": "ragturbo_sdk.generator",
     "GeneratorInfo": "ragturbo_sdk.info",
+    "LoadProgress": "ragturbo_sdk.generator",
     "Reference": "ragturbo_sdk.reference",
     "read_metadata": "ragturbo_sdk.png",
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -10,18 +11,20 @@ from typing import NoReturn
 from ragturbo_sdk._version import __version__
 from ragturbo_sdk.errors import InvalidInputError
 
-COMMANDS = ("generate", "demo", "bench", "info")
+COMMANDS = ("generate", "demo", "bench", "info", "doctor")
 _USAGE = """ragturbo PROMPT [-o FILE] [options]
-       ragturbo {generate,demo,bench,info} [options]"""
+       ragturbo {generate,demo,bench,info,doctor} [options]"""
 _EXAMPLES = """examples:
   ragturbo "a cat left of two pizzas" -o cat.png
   ragturbo "a big dog at the beach" -o dog.png -n 4 --seed 7 --json
   ragturbo "a red apple" -o plain.png --no-retrieval
   ragturbo demo "three small cherries in the snow" -o sheet.png
   ragturbo bench --json
+  ragturbo doctor --device cuda
 
 A prompt alone means generate; all options of a command: ragturbo COMMAND --help
-Exit status: 0 done, 2 wrong input or a file that cannot be used, 130 interrupted."""
+Exit status: 0 done, 1 doctor: cannot draw, 2 wrong input or a file that cannot be used,
+130 interrupted."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -74,6 +77,9 @@ def _parser() -> _Parser:
     _add_demo(commands.add_parser("demo", help="one sheet: without and with retrieval", allow_abbrev=False))
     _add_bench(commands.add_parser("bench", help="measure what retrieval costs", allow_abbrev=False))
     _add_common(commands.add_parser("info", help="describe the model and the device", allow_abbrev=False))
+    _add_doctor(
+        commands.add_parser("doctor", help="say what is here, and what is in the way", allow_abbrev=False)
+    )
     return parser
 
 
@@ -137,11 +143,40 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Say what this machine has for drawing: ONNX Runtime, CUDA, driver, cards, memory and the model. Each problem "
+        "comes with its cure. Exit status 1 if the device cannot be used."
+    )
+    _add_place(parser)
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
+    _add_place(parser)
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one per core)")
+    parser.add_argument(
+        "--memory-limit",
+        type=_bytes,
+        metavar="SIZE",
+        help="the most GPU memory, for example 4G (default: all)",
+    )
+    parser.add_argument(
+        "--cuda-graphs", action="store_true", help="record the work for a GPU once, and replay it"
+    )
+
+
+def _add_place(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--bundle", metavar="DIR", help="the model's folder (default: the one that came with ragturbo)"
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one per core)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("-v", "--verbose", action="store_true", help="log what happens to stderr")
+
+
+def _bytes(text: str) -> int:
+    """Read ``4G``, ``500M`` or a number of bytes; K, M and G are powers of 1024."""
+    match = re.fullmatch(r"(\d+)([KMG]?)", text.strip().upper())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 4G, 500M or a number of bytes")
+    return int(match[1]) << 10 * " KMG".index(match[2] or " ")

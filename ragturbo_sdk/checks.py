@@ -14,6 +14,8 @@ MAX_IMAGES = 64  # the graphs' dynamic batch ends here
 MAX_STEPS = 4
 MAX_STRENGTH = 2.0
 MAX_SEED = 2**64 - 1
+MAX_THREADS = 1024
+MAX_MEMORY = 2**63 - 1  # what ONNX Runtime can count
 
 
 def check_prompts(prompt: object) -> tuple[str, ...]:
@@ -79,6 +81,55 @@ def check_seed(seed: object, *, count: int) -> int:
     if seed is None:
         return secrets.randbelow(2**32)  # short enough to type again
     return check_integer("seed", seed, 0, MAX_SEED - (count - 1), hint="pass None for a seed by chance")
+
+
+def check_threads(threads: object) -> int | None:
+    """Check the number of CPU threads.
+
+    Args:
+        threads: A whole number, or None for one per core.
+
+    Returns:
+        The number, or None.
+
+    Raises:
+        InvalidInputError: It is no whole number from 1 to 1024.
+    """
+    if threads is None:
+        return None
+    return check_integer("threads", threads, 1, MAX_THREADS, hint="pass None for one per core")
+
+
+def check_memory_limit(memory_limit: object) -> int | None:
+    """Check the limit of GPU memory.
+
+    Args:
+        memory_limit: Bytes, or None for no limit.
+
+    Returns:
+        The bytes, or None.
+
+    Raises:
+        InvalidInputError: It is no whole number of 1 or more.
+    """
+    if memory_limit is None:
+        return None
+    hint = "give bytes, for example 4 * 2**30, or None for no limit"
+    return check_integer("memory_limit", memory_limit, 1, MAX_MEMORY, hint=hint)
+
+
+def check_callable(argument: str, value: object) -> None:
+    """Check a function that may be left out.
+
+    Args:
+        argument: Its name, for the message.
+        value: Something that can be called, or None.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    if value is not None and not callable(value):
+        raise _invalid(argument, value, "a function, or None", "pass a function that takes one argument")
 
 
 def check_strength(strength: object) -> float:

@@ -1,4 +1,4 @@
-"""The command ``ragturbo``: draw a picture, show what retrieval does, measure it.
+"""The command ``ragturbo``: draw a picture, show what retrieval does, measure it, say what is in the way.
 
 Every error of ours ends with status 2, a line on stderr that says what was wrong and one that says what to
 do about it.
@@ -26,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: The words after the command's name; None for those of the process.
 
     Returns:
-        The exit status: 0, 1 if the reader of the output left, 2 for an error of ours, 130 if interrupted.
+        The exit status: 0, 1 if the reader of the output left or ``doctor`` says that it cannot draw, 2 for an
+        error of ours, 130 if interrupted.
     """
     _never_fail_to_print()
     try:
@@ -35,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             format="%(name)s: %(message)s", level=logging.INFO if arguments.verbose else logging.WARNING
         )
         with _warnings_as_lines():
-            text = run(arguments)
-        return _print(text)
+            answer = run(arguments)
+        return _print(answer.text) or answer.status
     except RagTurboError as error:
         return _report(error)
     except KeyboardInterrupt:

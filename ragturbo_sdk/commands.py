@@ -1,4 +1,4 @@
-"""What each command of ``ragturbo`` does: it works, and returns the text to print."""
+"""What each command of ``ragturbo`` does: it works, and returns what to print."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ragturbo_sdk.checks import check_integer, check_prompts
 from ragturbo_sdk.errors import InvalidInputError
@@ -18,22 +18,33 @@ if TYPE_CHECKING:
     from ragturbo_sdk.result import GenerationResult
 
 
-def run(arguments: argparse.Namespace) -> str:
+class Answer(NamedTuple):
+    """What a command has to say."""
+
+    text: str
+    status: int = 0
+    """The exit status."""
+
+
+def run(arguments: argparse.Namespace) -> Answer:
     """Run a command.
 
     Args:
         arguments: As :func:`ragturbo_sdk.arguments.parse` gave them.
 
     Returns:
-        The text for stdout.
+        The text for stdout and the exit status.
 
     Raises:
         RagTurboError: Whatever went wrong; no file is left half-written.
     """
+    if arguments.bundle == "":
+        hint = "leave --bundle out for the model that came with ragturbo"
+        raise InvalidInputError("bundle is '', expected a folder", argument="bundle", hint=hint)
     return _COMMANDS[arguments.command](arguments)
 
 
-def _generate(arguments: argparse.Namespace) -> str:
+def _generate(arguments: argparse.Namespace) -> Answer:
     from ragturbo_sdk.png import check_png_path
 
     check_prompts(arguments.prompt)  # before the model is loaded: the answer to a slip comes at once
@@ -51,10 +62,10 @@ def _generate(arguments: argparse.Namespace) -> str:
         )
         device = generator.info.device
     files = result.save(arguments.output or _file_name(result))
-    return _json(_as_dict(result, files, device)) if arguments.json else _as_text(result, files, device)
+    return _drawn(arguments, result, files, device)
 
 
-def _demo(arguments: argparse.Namespace) -> str:
+def _demo(arguments: argparse.Namespace) -> Answer:
     from ragturbo_sdk import demo
     from ragturbo_sdk.png import check_png_path, write_png
 
@@ -72,13 +83,10 @@ def _demo(arguments: argparse.Namespace) -> str:
         )
         device = generator.info.device
     write_png(target, drawn.sheet, drawn.retrieved.metadata())
-    files = (arguments.output,)
-    if arguments.json:
-        return _json(_as_dict(drawn.retrieved, files, device))
-    return _as_text(drawn.retrieved, files, device)
+    return _drawn(arguments, drawn.retrieved, (arguments.output,), device)
 
 
-def _bench(arguments: argparse.Namespace) -> str:
+def _bench(arguments: argparse.Namespace) -> Answer:
     from ragturbo_sdk import bench
 
     hint = "100 rounds take some seconds with the bundled model"
@@ -86,38 +94,59 @@ def _bench(arguments: argparse.Namespace) -> str:
     warmup = check_integer("warmup", arguments.warmup, 0, 100_000, hint=hint)
     with _open(arguments) as generator:
         report = bench.measure(generator, rounds=rounds, warmup=warmup)
-    return _json(report.as_dict()) if arguments.json else report.as_text()
+    return Answer(_json(report.as_dict()) if arguments.json else report.as_text())
 
 
-def _info(arguments: argparse.Namespace) -> str:
+def _info(arguments: argparse.Namespace) -> Answer:
     with _open(arguments) as generator:
         facts = generator.info.as_dict()
     if arguments.json:
-        return _json(facts)
-    return "\n".join(f"{name.replace('_', ' '):<20}{_plain(value)}" for name, value in facts.items())
+        return Answer(_json(facts))
+    lines = [f"{name.replace('_', ' '):<20}{_plain(value)}" for name, value in facts.items()]
+    return Answer("\n".join(lines))
 
 
-_COMMANDS: Mapping[str, Callable[[argparse.Namespace], str]] = {
+def _doctor(arguments: argparse.Namespace) -> Answer:
+    from ragturbo_sdk import doctor
+
+    report = doctor.examine(arguments.bundle, device=arguments.device)
+    text = _json(report.as_dict()) if arguments.json else report.as_text()
+    return Answer(text, 0 if report.can_draw else 1)
+
+
+_COMMANDS: Mapping[str, Callable[[argparse.Namespace], Answer]] = {
     "generate": _generate,
     "demo": _demo,
     "bench": _bench,
     "info": _info,
+    "doctor": _doctor,
 }
 
 
 def _open(arguments: argparse.Namespace) -> Generator:
     from ragturbo_sdk.generator import Generator
 
-    if arguments.bundle == "":
-        hint = "leave --bundle out for the model that came with ragturbo"
-        raise InvalidInputError("bundle is '', expected a folder", argument="bundle", hint=hint)
-    return Generator(arguments.bundle, device=arguments.device, threads=arguments.threads)
+    return Generator(
+        arguments.bundle,
+        device=arguments.device,
+        threads=arguments.threads,
+        memory_limit=arguments.memory_limit,
+        cuda_graphs=arguments.cuda_graphs,
+    )
 
 
 def _file_name(result: GenerationResult) -> Path:
     """A name that says what is in the file: a-cat-left-of-two-pizzas-7.png."""
     words = re.sub(r"[^\w]+", "-", result.prompt.lower()).strip("-_")[:48].strip("-_")
     return Path(f"{words or 'picture'}-{result.seed}.png")
+
+
+def _drawn(
+    arguments: argparse.Namespace, result: GenerationResult, files: tuple[Path, ...], device: str
+) -> Answer:
+    if arguments.json:
+        return Answer(_json(_as_dict(result, files, device)))
+    return Answer(_as_text(result, files, device))
 
 
 def _as_dict(result: GenerationResult, files: tuple[Path, ...], device: str) -> dict[str, Any]:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.image import to_images
+from ragturbo_runtime.loading import LoadProgress
 from ragturbo_runtime.pipeline import Pipeline
 from ragturbo_runtime.requests import DrawRequest, DrawResult
 from ragturbo_sdk._version import __version__
 from ragturbo_sdk.checks import (
     MAX_STEPS,
+    check_callable,
     check_flag,
     check_images,
     check_integer,
+    check_memory_limit,
     check_prompts,
     check_seed,
     check_strength,
+    check_threads,
 )
 from ragturbo_sdk.errors import (
     GeneratorClosedError,
@@ -52,6 +56,10 @@ class Generator:
         *,
         device: str = "auto",
         threads: int | None = None,
+        spinning: bool = True,
+        memory_limit: int | None = None,
+        cuda_graphs: bool = False,
+        progress: Callable[[LoadProgress], object] | None = None,
         verify: Literal["full", "fast", "off"] = "fast",
     ) -> None:
         """Load a model.
@@ -61,23 +69,39 @@ class Generator:
                 with ragturbo.
             device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
             threads: CPU threads, 1 or more; None for one per core.
+            spinning: Whether these threads wait awake within a graph, which is faster; they sleep between calls in
+                any case. False leaves the cores to the host's other work.
+            memory_limit: The most bytes of GPU memory for weights and tensors; None for no limit. CUDA only.
+            cuda_graphs: Record the work for each number of pictures once and replay it: less time per call, more
+                memory. CUDA only; call ``warmup`` for each number of pictures.
+            progress: Called in this thread with a ``LoadProgress`` for each part of the model that is loaded. What
+                it raises ends the loading.
             verify: Compare each file's sha256 (``"full"``), its size (``"fast"``), or nothing (``"off"``).
 
         Raises:
-            InvalidInputError: An argument is none of the above.
+            InvalidInputError: An argument is none of the above, or it is for CUDA and the model would run on the CPU.
             BundleNotFoundError: There is no bundle in the folder.
             BundleCorruptError: A file is missing or damaged.
             BundleVersionError: The bundle is for another version of ragturbo.
             ProviderUnavailableError: The device cannot be used here.
             RetrievalError: The library cannot be read, or was made for another bundle.
         """
-        if threads is not None:
-            threads = check_integer("threads", threads, 1, 1024, hint="pass None for one per core")
+        threads, spinning = check_threads(threads), check_flag("spinning", spinning)
+        memory_limit, cuda_graphs = check_memory_limit(memory_limit), check_flag("cuda_graphs", cuda_graphs)
+        check_callable("progress", progress)
         _require_onnxruntime(device)
         opened = Bundle.load(
             BUNDLED_MODEL if bundle is None else bundle, verify=verify, sdk_version=__version__
         )
-        self._pipeline: Pipeline | None = Pipeline.load(opened, device=device, threads=threads)
+        self._pipeline: Pipeline | None = Pipeline.load(
+            opened,
+            device=device,
+            threads=threads,
+            spinning=spinning,
+            memory_limit=memory_limit,
+            cuda_graphs=cuda_graphs,
+            progress=progress,
+        )
         self._info = describe(opened, self._pipeline.device)
         self._lock = threading.RLock()
         logger.info("loaded %s %s on %s", self._info.name, self._info.bundle_version, self._info.device)
@@ -128,15 +152,23 @@ class Generator:
         _warn_of_cuts(request.prompts, drawn.cut)
         return result
 
-    def warmup(self) -> None:
-        """Draw once with retrieval and once without: the first run of each graph is slower than the others.
+    def warmup(self, *, num_images: int = 1) -> None:
+        """Draw with and without retrieval: the first run of each graph is slower than the others.
+
+        The prompt names something in the library, so that everything runs. More steps need no warm-up of their own.
+
+        Args:
+            num_images: Pictures of the calls to come, 1 to 64; on a GPU, warm up each number that you will use.
 
         Raises:
+            InvalidInputError: ``num_images`` is no whole number from 1 to 64.
             GeneratorClosedError: The generator was closed.
             InferenceError: A graph failed.
+            RetrievalError: The library cannot be read.
         """
-        for retrieval in (True, False):
-            self.generate("warm-up", seed=0, retrieval=retrieval)
+        pictures = check_images(1, num_images)
+        with self._lock:
+            self._open_pipeline().warm_up(pictures)
 
     def close(self) -> None:
         """Free the model, after the call that is being drawn, if any. Closing twice does nothing."""

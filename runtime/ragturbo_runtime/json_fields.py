@@ -94,6 +94,13 @@ class JsonFields:
         """Return the whole object as strings; raises BundleCorruptError where a value is no string."""
         return {key: self.text(key) for key in self.data}
 
+    def optional_texts(self, key: str) -> tuple[str, ...]:
+        """Return a list of strings, empty where it is absent; raises BundleCorruptError where it is something else."""
+        value = self.data.get(key, [])
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.fault(key, value, "a list of strings")
+        return tuple(value)
+
     def fault(self, key: str, value: object, allowed: str) -> BundleCorruptError:
         """Return the error for a value that is not ``allowed``."""
         name = f"{self.where}.{key}" if self.where else key

@@ -21,6 +21,8 @@ SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 REQUIRED_GRAPHS = ("text_encoder", "unet_encoder", "adapter", "unet_decoder", "vae_decoder")
 """What drawing needs; ``vae_encoder``, for indexing, is optional."""
+ADAPTER_MODES = ("attention", "slerp")
+"""How references get into h; bundles from before there were two do not say."""
 
 Dim = int | str
 """One dimension of a shape: a number, or the name of a dynamic axis."""
@@ -33,7 +35,7 @@ class FamilyInfo:
     name: str
     """For example ``"emoji"``."""
     hashes: Mapping[str, str]
-    """sha256 of the weights, hex, by part: unet, text_encoder, vae, adapter."""
+    """sha256 of the weights, hex, by part: unet, text_encoder, vae, adapter, vae_decoder; of what there is."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,10 @@ class AdapterSpec:
     """Side of the square of h-space cells whose mean is one token; 1 keeps every cell."""
     feature_codec: str
     """``"int8"``: symmetric, one scale per channel."""
+    mode: str = "attention"
+    """How references get into h: ``"attention"``, learned, or ``"slerp"``, without any weights."""
+    slerp_share: float | None = None
+    """Of ``"slerp"``: the share of the injected side at strength 1 and lambda 1."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +135,8 @@ class GraphEntry:
     parity: Parity
     data: FileEntry | None = None
     """The weights, where the graph does not hold them itself; beside it, under the name that it says."""
+    fp32_ops: tuple[str, ...] = ()
+    """Of a float16 graph: groups of operators that compute in float32, as docs/bundle.md lists them."""
 
 
 @dataclass(frozen=True)
@@ -291,6 +299,8 @@ def _adapter(fields: JsonFields) -> AdapterSpec:
         reference_caption=fields.choice("reference_caption", ("caption", "empty")),
         reference_pool=fields.integer("reference_pool", minimum=1),
         feature_codec=fields.choice("feature_codec", ("int8",)),
+        mode=fields.choice("mode", ADAPTER_MODES) if "mode" in fields.data else ADAPTER_MODES[0],
+        slerp_share=fields.optional_number("slerp_share"),
     )
 
 
@@ -327,6 +337,7 @@ def _graph(fields: JsonFields) -> GraphEntry:
         outputs=tuple(_tensor(item) for item in fields.nested_list("outputs")),
         parity=Parity(*(parity.optional_number(key) for key in ("max_abs_diff", "psnr_db", "atol"))),
         data=_file(fields.nested("data")) if fields.data.get("data") is not None else None,
+        fp32_ops=fields.optional_texts("fp32_ops"),
     )
 
 

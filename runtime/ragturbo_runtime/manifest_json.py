@@ -90,6 +90,7 @@ def _graph(graph: GraphEntry) -> dict[str, Any]:
         "outputs": [_tensor(spec) for spec in graph.outputs],
         "parity": {key: _finite(value) for key, value in asdict(graph.parity).items()},
         **({} if graph.data is None else {"data": _file(graph.data)}),
+        **({"fp32_ops": list(graph.fp32_ops)} if graph.fp32_ops else {}),
     }
 
 

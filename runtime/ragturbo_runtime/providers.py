@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any
 
+from ragturbo_runtime.cuda_libraries import preload_libraries
+from ragturbo_runtime.diagnosis import INSTALL_CUDA, examine
 from ragturbo_runtime.errors import InvalidInputError, ProviderUnavailableError
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,9 @@ class Device:
             # The default doubles the arena at each growth.
             "arena_extend_strategy": "kSameAsRequested",
         }
+        # The CPU stays in the list: ONNX Runtime wants the arithmetic of shapes there. So its own switch against a
+        # silent fallback (session.disable_cpu_ep_fallback), which refuses that too, cannot be used;
+        # ``require_provider`` looks at what came up instead.
         return [(CUDA, options), (CPU, {})]
 
 
@@ -80,8 +84,9 @@ def find_device(device: str) -> Device:
     if device == "cpu" or (device == "auto" and CUDA not in available):
         return cpu_device()
     if CUDA not in available:
-        raise _no_cuda(device, available, "this installation of ONNX Runtime has no CUDA provider")
-    onnxruntime.preload_dlls()
+        raise unusable(device, available, "this installation of ONNX Runtime has no CUDA provider")
+    for line in preload_libraries():
+        logger.info("loading CUDA: %s", line)
     index = int(match[1] or 0)
     return Device(name=f"cuda:{index}", kind="cuda", index=index, may_fall_back=device == "auto")
 
@@ -100,29 +105,33 @@ def require_provider(device: Device, active: list[str]) -> None:
         ProviderUnavailableError: The session runs elsewhere.
     """
     if device.kind == "cuda" and CUDA not in active:
-        raise _no_cuda(device.name, active, "CUDA was found but its libraries did not load")
+        raise unusable(device.name, active, "CUDA was found but its libraries did not load")
 
 
-def _no_cuda(requested: str, available: list[str], what: str) -> ProviderUnavailableError:
-    found = _installed_runtimes()
-    both = len(found) > 1
+def unusable(
+    requested: str, available: list[str], what: str, *, portable: bool = False
+) -> ProviderUnavailableError:
+    """Say why a CUDA device cannot be used: what was found, what is needed and what to type.
+
+    Args:
+        requested: The device as asked for.
+        available: Providers that there are.
+        what: What went wrong.
+        portable: Whether another bundle is the other way out, and not the CPU.
+
+    Returns:
+        The error to raise.
+    """
+    machine = examine()
+    problems = machine.problems()
+    works = "pass device='cuda'" if portable else f"check the driver and {INSTALL_CUDA}"
+    cure = problems[0].cure if problems else works
+    other = "use a bundle of the portable flavour" if portable else "pass device='cpu'"
+    said = "".join(f"; {line}" for line in preload_libraries()) if CUDA in machine.providers else ""
     return ProviderUnavailableError(
-        f"device {requested!r}: {what} (installed: {', '.join(found) or 'unknown'}; providers: "
-        f"{', '.join(available)}; needed: {CUDA})",
+        f"device {requested!r}: {what} ({machine.summary()}; needed: {CUDA}, a driver and the libraries of "
+        f"CUDA {machine.cuda_generation}{said})",
         requested=requested,
         available=available,
-        hint="pip uninstall onnxruntime onnxruntime-gpu, then pip install 'ragturbo-sdk[cuda]'"
-        if both
-        else "pip uninstall onnxruntime, then pip install 'ragturbo-sdk[cuda]'; or pass device='cpu'",
+        hint=f"{cure}; or {other}; ragturbo doctor tells everything",
     )
-
-
-def _installed_runtimes() -> list[str]:
-    """Name the installed distributions: with both, the CPU one hides the other."""
-    found = []
-    for name in ("onnxruntime", "onnxruntime-gpu"):
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue
-    return found

@@ -1,58 +1,39 @@
 """One ONNX graph, ready to run: the border between numpy and ONNX Runtime.
 
-Names, dtypes and shapes are compared with the manifest once, when the session is made, and numpy inputs once
-per run; every exception of ONNX Runtime becomes one of ours.
+Names, dtypes and shapes are compared with the manifest once, when the session is made, and inputs once per run; every
+exception of ONNX Runtime becomes one of ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from ragturbo_runtime.arrays import Array
+from ragturbo_runtime.device_runs import DeviceRuns
 from ragturbo_runtime.errors import (
     BundleCorruptError,
     InferenceError,
     InvalidInputError,
-    ProviderUnavailableError,
     RagTurboError,
 )
 from ragturbo_runtime.manifest import GraphEntry, TensorSpec
-from ragturbo_runtime.providers import Device, require_provider
+from ragturbo_runtime.providers import require_provider, unusable
+from ragturbo_runtime.session_options import SessionOptions
+from ragturbo_runtime.tensors import DTYPES, Tensor, agree, describe, fit
 
 if TYPE_CHECKING:
     import onnxruntime
 
-Tensor: TypeAlias = "Array | onnxruntime.OrtValue"
-"""A numpy array, or what another graph left on the device."""
+__all__ = ["GraphSession", "SessionOptions", "Tensor"]
 
-_DTYPES = {
-    "tensor(float)": "float32",
-    "tensor(float16)": "float16",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
-    "tensor(int8)": "int8",
-    "tensor(uint8)": "uint8",
-    "tensor(bool)": "bool",
-}
+Result = TypeVar("Result")
+
 _BAD_FILE = ("InvalidProtobuf", "InvalidGraph", "InvalidArgument", "NoSuchFile", "NoModel", "NotImplemented")
-
-
-@dataclass(frozen=True)
-class SessionOptions:
-    """How sessions are made.
-
-    Attributes:
-        device: Where the graph runs.
-        threads: Threads per graph on the CPU; None leaves the choice to ONNX Runtime (one per physical core).
-    """
-
-    device: Device
-    threads: int | None = None
+_NO_ROOM = ("Failed to allocate memory", "Available memory of", "out of memory", "OUT_OF_MEMORY")
 
 
 class GraphSession:
@@ -69,7 +50,7 @@ class GraphSession:
             name: The graph's name, for messages.
             path: The ONNX file.
             spec: Its entry in the manifest.
-            options: Device and threads.
+            options: Device, threads and so on.
 
         Raises:
             BundleCorruptError: The file is no ONNX model, or has another signature than the manifest says.
@@ -79,80 +60,78 @@ class GraphSession:
         self._path = path
         self._spec = spec
         self._options = options
-        self._session = self._create()
-        require_provider(options.device, self._session.get_providers())
-        self._check_signature("input", spec.inputs, self._session.get_inputs())
-        self._check_signature("output", spec.outputs, self._session.get_outputs())
+        session = self._create()
+        require_provider(options.device, session.get_providers())
+        self._check_signature("input", spec.inputs, session.get_inputs())
+        self._check_signature("output", spec.outputs, session.get_outputs())
+        self._runs = DeviceRuns(session, spec, options)
         self._inputs = {item.name: item for item in spec.inputs}
-        self._outputs = [item.name for item in spec.outputs]
 
     def run(self, feeds: Mapping[str, Tensor]) -> dict[str, Array]:
         """Run the graph and bring its outputs to numpy.
 
         Args:
-            feeds: One tensor per input, of the dtype and shape that the manifest says.
+            feeds: One tensor per input, of the dtype and shape that the manifest says; float32 and float16 stand
+                for each other.
 
         Returns:
-            The outputs by name.
+            The outputs by name, of the manifest's dtypes.
 
         Raises:
             InvalidInputError: An input is missing, unknown, or of another dtype or shape.
             InferenceError: ONNX Runtime failed.
         """
-        self._check_feeds(feeds)
-        if all(isinstance(value, np.ndarray) for value in feeds.values()):
-            outputs = self._guard(lambda: self._session.run(self._outputs, dict(feeds)))
-            return dict(zip(self._outputs, outputs, strict=True))
-        return {name: value.numpy() for name, value in self._run_bound(feeds, "cpu", 0).items()}
+        ready = self._check_feeds(feeds)
+        return self._guard(lambda: self._runs.to_host(ready))
 
     def run_on_device(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Run the graph and leave its outputs on the device, for the next graph to read.
 
+        With CUDA graphs they lie where the last run of the same shapes had left its own.
+
         Args:
-            feeds: One tensor per input, of the dtype and shape that the manifest says.
+            feeds: As for ``run``.
 
         Returns:
             The outputs by name: arrays where the device is the CPU (binding them would only cost time), elsewhere
-            OrtValues, which ``numpy()`` brings to the host.
+            OrtValues, which ``tensors.to_host`` brings to the host.
 
         Raises:
             InvalidInputError: An input is missing, unknown, or of another dtype or shape.
             InferenceError: ONNX Runtime failed.
         """
-        if self._options.device.kind == "cpu":
+        if not self._options.binds:
             return self.run(feeds)
-        self._check_feeds(feeds)
-        return self._run_bound(feeds, self._options.device.kind, self._options.device.index)
+        ready = self._check_feeds(feeds)
+        return self._guard(lambda: self._runs.on_device(ready))
 
-    def _run_bound(
-        self, feeds: Mapping[str, Tensor], kind: str, index: int
-    ) -> dict[str, onnxruntime.OrtValue]:
-        from onnxruntime import OrtValue
+    def put(self, name: str, value: Tensor) -> Tensor:
+        """Bring one input to the device, so that several runs can read it there.
 
-        def run() -> list[OrtValue]:
-            binding = self._session.io_binding()
-            for name, value in feeds.items():
-                if isinstance(value, np.ndarray):
-                    device = self._options.device
-                    value = OrtValue.ortvalue_from_numpy(
-                        np.ascontiguousarray(value), device.kind, device.index
-                    )
-                binding.bind_ortvalue_input(name, value)
-            for name in self._outputs:
-                binding.bind_output(name, kind, index)
-            self._session.run_with_iobinding(binding)
-            return list(binding.get_outputs())
+        Args:
+            name: The input.
+            value: As for ``run``.
 
-        return dict(zip(self._outputs, self._guard(run), strict=True))
+        Returns:
+            What to give to ``run``: on the CPU the array, of the dtype that the graph reads.
+
+        Raises:
+            InvalidInputError: The value is of another dtype or shape.
+            InferenceError: ONNX Runtime failed.
+        """
+        ready = self._check_feed(name, value)
+        if not isinstance(ready, np.ndarray) or not self._options.binds:
+            return ready
+        return self._guard(lambda: self._runs.put(name, ready))
 
     def _create(self) -> onnxruntime.InferenceSession:
         import onnxruntime
 
-        device = self._options.device
+        options = self._options
         try:
             # enable_fallback=0: a provider that fails raises, instead of printing and going on with the CPU.
             return onnxruntime.InferenceSession(
-                self._path, _session_options(self._options), providers=device.providers, enable_fallback=0
+                self._path, options.for_onnxruntime(), providers=options.providers, enable_fallback=0
             )
         except Exception as exc:
             raise self._creation_error(exc) from exc
@@ -160,11 +139,9 @@ class GraphSession:
     def _creation_error(self, exc: Exception) -> RagTurboError:
         device = self._options.device
         if device.kind != "cpu" and type(exc).__name__ not in _BAD_FILE:
-            return ProviderUnavailableError(
-                f"device {device.name!r}: {self.name} could not be set up on it ({_first_line(exc)})",
-                requested=device.name,
-                available=[name for name, _ in device.providers],
-                hint="pass device='cpu', or check the driver and `pip install 'ragturbo-sdk[cuda]'`",
+            available = [name for name, _ in device.providers]
+            return unusable(
+                device.name, available, f"{self.name} could not be set up on it ({_first_line(exc)})"
             )
         return BundleCorruptError(
             f"{self._spec.file.file}: not a graph that ONNX Runtime can load ({_first_line(exc)})",
@@ -172,17 +149,20 @@ class GraphSession:
             hint="download or export the bundle again",
         )
 
-    def _guard(self, call: Any) -> Any:  # noqa: ANN401 - whatever the call returns
+    def _guard(self, call: Callable[[], Result]) -> Result:
         # ONNX Runtime's exception classes share no base but Exception.
         try:
             return call()
         except Exception as exc:
-            raise InferenceError(f"{self.name}: {_first_line(exc)}", graph=self.name) from exc
+            message = _first_line(exc)
+            full = any(words in str(exc) for words in _NO_ROOM)
+            hint = "draw fewer pictures at once, or raise memory_limit if there is one" if full else None
+            raise InferenceError(f"{self.name}: {message}", graph=self.name, hint=hint) from exc
 
     def _check_signature(self, kind: str, specs: tuple[TensorSpec, ...], found: list[Any]) -> None:
         expected = {item.name: (item.dtype, item.shape) for item in specs}
-        actual = {item.name: (_DTYPES.get(item.type, item.type), tuple(item.shape)) for item in found}
-        if expected.keys() == actual.keys() and all(_agree(expected[n], actual[n]) for n in expected):
+        actual = {item.name: (DTYPES.get(item.type, item.type), tuple(item.shape)) for item in found}
+        if expected.keys() == actual.keys() and all(agree(expected[n], actual[n]) for n in expected):
             return
         raise BundleCorruptError(
             f"{self._spec.file.file}: its {kind}s are {actual}, the manifest says {expected}",
@@ -190,47 +170,23 @@ class GraphSession:
             hint="export the bundle again",
         )
 
-    def _check_feeds(self, feeds: Mapping[str, Tensor]) -> None:
+    def _check_feeds(self, feeds: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if feeds.keys() != self._inputs.keys():
             raise InvalidInputError(
                 f"{self.name}: got inputs {sorted(feeds)}, expected {sorted(self._inputs)}", argument="feeds"
             )
-        for name, value in feeds.items():
-            spec = self._inputs[name]
-            if isinstance(value, np.ndarray) and not _agree((value.dtype.name, value.shape), _key(spec)):
-                raise InvalidInputError(
-                    f"{self.name}: {name} is {value.dtype.name} {value.shape}, expected {spec.dtype} {spec.shape}",
-                    argument=name,
-                )
+        return {name: self._check_feed(name, value) for name, value in feeds.items()}
 
-
-def _session_options(options: SessionOptions) -> onnxruntime.SessionOptions:
-    import onnxruntime
-
-    result = onnxruntime.SessionOptions()
-    result.log_severity_level = 3  # errors; warnings would go to stderr, not to logging
-    result.intra_op_num_threads = options.threads or 0
-    # Within a graph the threads wait for each other at every node: asleep, two are no faster than one. But the
-    # graphs run one after the other, and a pool that spins on after its graph takes a core from the next one's.
-    result.add_session_config_entry("session.force_spinning_stop", "1")
-    return result
-
-
-def _key(spec: TensorSpec) -> tuple[str, tuple[int | str, ...]]:
-    return spec.dtype, spec.shape
-
-
-def _agree(first: tuple[str, tuple[Any, ...]], second: tuple[str, tuple[Any, ...]]) -> bool:
-    """Whether dtype, rank and every fixed dimension are equal."""
-    (dtype, shape), (other_dtype, other_shape) = first, second
-    return (
-        dtype == other_dtype
-        and len(shape) == len(other_shape)
-        and all(
-            a == b or isinstance(a, str | None) or isinstance(b, str | None)
-            for a, b in zip(shape, other_shape, strict=True)
-        )
-    )
+    def _check_feed(self, name: str, value: Tensor) -> Tensor:
+        """Return the input in the dtype that the graph reads."""
+        spec = self._inputs[name]
+        value = fit(value, spec.dtype)
+        dtype, shape = describe(value)
+        if not agree((dtype, shape), (spec.dtype, spec.shape)):
+            raise InvalidInputError(
+                f"{self.name}: {name} is {dtype} {shape}, expected {spec.dtype} {spec.shape}", argument=name
+            )
+        return value
 
 
 def _first_line(exc: Exception) -> str:

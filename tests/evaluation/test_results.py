@@ -22,12 +22,22 @@ from training.evaluation.artists import Artists
 from training.evaluation.by_concept import CURVES
 from training.evaluation.judge import Judge
 from training.evaluation.latency_parts import measure_bundle
-from training.evaluation.page import DRAWN
 from training.evaluation.plots import PLOTS
 from training.evaluation.publish import main as publish_main
 from training.evaluation.results import PAIRS, Benchmark, best_of, make_document, measure
-from training.evaluation.rows import CANDIDATES, CONTROLS, NO_REFERENCES, ROWS, WEIGHTS, draw_row, find_row
-from training.evaluation.run import SHOWN, Settings, evaluate
+from training.evaluation.rows import (
+    CANDIDATES,
+    CONTROLS,
+    DRAWN,
+    NO_REFERENCES,
+    ROWS,
+    THROUGH_VAE,
+    WEIGHTS,
+    draw_row,
+    find_row,
+)
+from training.evaluation.run import SHOWN, evaluate
+from training.evaluation.session import Settings
 from training.family.folder import family_hashes
 from training.family.random_family import NANO_WORLD
 from training.models.checkpoint import CheckpointError
@@ -77,7 +87,7 @@ def test_json_follows_the_protocol(table: str, settings: Settings) -> None:
         intervals = [row["tifa"], *row["by_element_type"].values(), *row["recall"].values()]
         assert all(0 <= low <= mean <= high <= 1 for mean, low, high in intervals)
     assert all(low <= mean <= high for mean, low, high in document["paired"].values())
-    assert set(document["controls"]) == {*CONTROLS, DRAWN}
+    assert set(document["controls"]) == {*CONTROLS, DRAWN, THROUGH_VAE}
     assert all(document["rows"][name]["ms"] > 0 for name in ROWS)
     assert document["protocol"]["captions"] == COUNT
     assert document["protocol"]["vqa"]["sha256"] == hash_file(settings.judge)

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 SMALL_RUN: dict[str, object] = {
     "pairs": {"count": 12, "held_out": 6, "steps": 2, "batch": 6, "shard_size": 4},
     "real": {"scenes": 4, "lent_variants": 1, "held_out": 4, "steps": 1, "library": 12},
-    "retrieval": {"references": 2, "candidates": 4},
+    "retrieval": {"references": 2, "candidates": 4, "reference_caption": "caption"},
     "student": {"lora_rank": 2, "lora_alpha": 2.0, "attention_heads": 2},
     "losses": {"head_width": 8, "adversarial_ramp": 2},
     "optimiser": {"steps": 6, "batch": 4, "warmup": 2, "learning_rate": 1e-3},

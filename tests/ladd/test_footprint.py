@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
@@ -14,12 +15,15 @@ from diffusers.models.attention_processor import AttnProcessor
 from training.family.folder import load_family
 from training.family.random_family import random_family
 from training.ladd.config import RunConfig, parse_ladd_config
-from training.ladd.footprint import main
-from training.ladd.frozen import prepare
+from training.ladd.footprint import default_config, main
+from training.ladd.frozen import load_frozen, prepare
+from training.ladd.random_material import for_measuring, random_material
 from training.ladd.run import describe
+from training.ladd.setup import put_together
 from training.ladd.trainer import Trainer
 from training.models.checkpoint import load_adapter, save_adapter
 from training.models.lora import lora_state
+from training.parallel import Processes
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -62,6 +66,35 @@ def test_the_command_takes_one_whole_step_and_says_what_it_took(
     without = measured(family_path, tmp_path / "without.json", "--dry", "--no-checkpointing", *batch)
     assert without["flops"] < 0.9 * dry["flops"]
     assert without["peak_bytes"] > dry["peak_bytes"]
+
+
+def test_a_whole_step_of_sd_turbos_structure_trains_student_and_discriminator(
+    small: Path, tmp_path: Path
+) -> None:
+    """Epsilon prediction, four resolutions, a decoder block without attention: the same step as at full size."""
+    config = for_measuring(default_config(small), 2)
+    family, teacher = load_frozen(small, config.run, device=torch.device("cpu"))
+    material = random_material(family, pairs=2, entries=config.retrieval.references)
+    parts = put_together(config, family, teacher, material, retrieves=True, bf16=True)
+    trainer = Trainer(config, parts, tmp_path, processes=Processes(), retrieves=True)
+    trained = {id(one) for one in trainer.trained}
+    frozen = {name: one for name, one in parts.student.unet.named_parameters() if id(one) not in trained}
+    frozen |= {f"teacher.{name}": one for name, one in teacher.named_parameters()}
+    heads = dict(parts.heads.named_parameters())
+    before = {name: one.detach().clone() for some in (frozen, heads) for name, one in some.items()}
+    start = [one.detach().clone() for one in trainer.trained]
+    metrics = [trainer.train_step(step) for step in range(2)]
+    for one in metrics:
+        assert all(np.isfinite(value) for value in one.values())
+        assert min(one[f"gradient/{name}"] for name in ("student", "heads", "smooth_l1", "perceptual")) > 0
+        assert one["weight/adversarial"] == config.losses.adversarial > 0
+        assert one["gradient/adversarial"] > 0
+        assert {"logit/real", "logit/fake", "logit/misaligned"} <= set(one)
+    # B of the LoRA and proj_out move in the first step, all that lies before them in the second.
+    assert all(not torch.equal(one, old) for one, old in zip(trainer.trained, start, strict=True))
+    assert any(not torch.equal(one, before[name]) for name, one in heads.items())
+    assert all(torch.equal(one, before[name]) for name, one in frozen.items())
+    assert any(name.startswith("up_blocks.0.") for name in lora_state(parts.student.unet))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,13 @@ from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.retriever import Retriever
 from training.ladd.batches import Batcher
 from training.ladd.config import MaskingConfig, RetrievalConfig
-from training.ladd.library import TrainingLibrary, bottleneck_tokens, encode_keys, round_to_int8
+from training.ladd.library import (
+    ReferenceFeatures,
+    TrainingLibrary,
+    bottleneck_tokens,
+    encode_keys,
+    round_to_int8,
+)
 from training.ladd.neighbours import calibrate, find_neighbours, measure_calibration, picture_cosines
 from training.ladd.pairs import Pairs
 from training.ladd.setup import Parts, world_of
@@ -231,3 +237,17 @@ def test_a_changed_caption_gets_features_of_its_own(parts: Parts) -> None:
     assert not torch.equal(stored[1, 0], fresh[1, 0])
     assert torch.equal(stored[0], fresh[0])
     torch.testing.assert_close(stored, same, atol=float(parts.features.scale.max()), rtol=0)
+
+
+def test_float16_features_are_the_unrounded_ones_in_eleven_bits(parts: Parts) -> None:
+    kept = {
+        codec: ReferenceFeatures(
+            parts.student.unet, parts.family.text, parts.library, timestep=0, caption="caption", codec=codec
+        )
+        for codec in ("float32", "float16")
+    }
+    rows = torch.tensor([[0, 1]])
+    whole, halved = (some.read(rows, {(0, 1): "a blidock"}) for some in kept.values())
+    assert halved.dtype == torch.float32
+    assert torch.equal(halved, whole.half().float())
+    assert not torch.equal(halved, whole)

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ragturbo_runtime.sampler import Schedule
-from training.ladd.pairs import PairRecipe, Pairs, PairShards
+from training.ladd.pairs import RECIPE_FILE, PairRecipe, Pairs, PairShards
+from training.ladd.shard_file import checksum_path
 from training.ladd.synthesize import noise_of_seeds, solver_for
 
 SHAPE = (4, 4, 4)
@@ -152,3 +155,118 @@ def test_latents_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
 def test_too_few_pairs_are_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds 0 pairs, at least 1"):
         PairShards(tmp_path, recipe()).load()
+
+
+@pytest.fixture(scope="module")
+def one_shard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a shard of five pairs."""
+    folder = tmp_path_factory.mktemp("shard")
+    PairShards(folder, recipe()).fill(5, prompt_of, draw)
+    return folder
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), of_checksum=st.booleans())
+def test_every_flipped_bit_is_refused_by_name(
+    one_shard: Path, place: float, bit: int, of_checksum: bool
+) -> None:
+    shards = PairShards(one_shard, recipe())
+    path = shards.shard_path(0)
+    changed = checksum_path(path) if of_checksum else path
+    before = changed.read_bytes()
+    flipped = bytearray(before)
+    flipped[int(place * len(before))] ^= 1 << bit
+    changed.write_bytes(flipped)
+    try:
+        if before.split() != bytes(flipped).split():  # white space in the checksum's line says nothing
+            with pytest.raises(
+                ValueError, match=r"pairs-000000\.tar: not a shard of pairs .* delete it and run"
+            ):
+                shards.load()
+    finally:
+        changed.write_bytes(before)
+    assert len(shards.load()) == 5
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
+def test_damage_without_a_checksum_is_refused_by_name_or_harmless(
+    one_shard: Path, tmp_path: Path, place: float, value: int
+) -> None:
+    """A shard from before there were checksums: nothing but our own error escapes."""
+    shards = PairShards(tmp_path, recipe())
+    data = bytearray((one_shard / "pairs-000000.tar").read_bytes())
+    data[int(place * len(data))] = value
+    shards.shard_path(0).write_bytes(data)
+    try:
+        assert shards.load().latents.shape == (5, *SHAPE)
+    except ValueError as error:
+        assert "pairs-000000.tar: not a shard of pairs" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "header",
+    [b"{'descr': '<f2', 'fortran_order': False, 'shape': (4, 4, 4", b"{'descr': [[[[", b"{'shape': (1e9999"],
+)
+def test_an_array_with_a_broken_header_is_named(tmp_path: Path, one_shard: Path, header: bytes) -> None:
+    """numpy reads headers with Python's own tokenizer, whose errors are no ValueError."""
+    shards = PairShards(tmp_path, recipe())
+    data = bytearray((one_shard / "pairs-000000.tar").read_bytes())
+    start = data.index(b"{'descr'")
+    data[start : start + 118] = header.ljust(118, b" ")
+    shards.shard_path(0).write_bytes(data)
+    with pytest.raises(ValueError, match=r"pairs-000000\.tar: not a shard of pairs"):
+        shards.load()
+
+
+def test_old_shards_without_a_checksum_are_read(tmp_path: Path) -> None:
+    shards = PairShards(tmp_path, recipe())
+    shards.fill(10, prompt_of, draw)
+    expected = shards.load()
+    for file in tmp_path.glob("*.sha256"):
+        file.unlink()
+    assert torch.equal(PairShards(tmp_path, recipe()).load().latents, expected.latents)
+
+
+def test_a_gap_is_named_and_filled_again(tmp_path: Path) -> None:
+    shards = PairShards(tmp_path, recipe())
+    shards.fill(15, prompt_of, draw)
+    shards.shard_path(1).unlink()
+    with pytest.raises(
+        ValueError, match=r"pairs-000001\.tar: missing, and later .* run the same command again"
+    ):
+        shards.load()
+    assert len(shards.load(5)) == 5  # what is asked for lies before the gap
+    shards.fill(15, prompt_of, draw)
+    assert len(shards.load()) == 15
+
+
+def test_a_file_with_another_name_is_no_shard(tmp_path: Path) -> None:
+    shards = PairShards(tmp_path, recipe())
+    shards.fill(5, prompt_of, draw)
+    for name in ("pairs-000001-copy.tar", "pairs-1.tar", "pairs-000001.tar.part"):
+        (tmp_path / name).write_bytes(shards.shard_path(0).read_bytes())
+    assert shards.complete() == [0]
+    assert len(shards.load()) == 5
+
+
+def test_a_shard_under_another_number_is_refused(tmp_path: Path) -> None:
+    shards = PairShards(tmp_path, recipe())
+    shards.fill(5, prompt_of, draw)
+    shards.shard_path(1).write_bytes(shards.shard_path(0).read_bytes())
+    with pytest.raises(ValueError, match=r"pairs-000001\.tar: .* begins with 000000005"):
+        shards.load()
+
+
+def test_a_folder_that_was_given_says_what_made_it(tmp_path: Path) -> None:
+    PairShards(tmp_path, recipe()).fill(10, prompt_of, draw)
+    given = PairShards.open(tmp_path)
+    assert (tmp_path / RECIPE_FILE).exists()
+    given.shard_path(0).write_bytes(b"")
+    with pytest.raises(ValueError, match=r"pairs-000000\.tar: .* run python -m training\.synthesize again"):
+        given.load()
+    given.shard_path(0).unlink()
+    with pytest.raises(
+        ValueError, match=r"pairs-000000\.tar: missing.* run python -m training\.synthesize again"
+    ):
+        given.load()

@@ -17,11 +17,15 @@ import torch
 from ragturbo_runtime.sampler import Schedule
 from training.family.folder import load_family
 from training.ladd.__main__ import main
+from training.ladd.alignment import Alignment
+from training.ladd.alignment_state import AlignmentState
+from training.ladd.config import AlignmentConfig
 from training.ladd.errors import NonFiniteLossError
 from training.ladd.setup import Parts
 from training.ladd.trainer import Trainer, learning_rate_factor
 from training.models.checkpoint import load_adapter
 from training.models.lora import lora_state
+from training.parallel import Processes
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -94,8 +98,9 @@ def test_stop_and_resume_gives_the_weights_of_no_stop(
     straight = new_trainer(folder="straight")
     straight.run()
 
-    def stop() -> None:
+    def stop() -> dict[str, Path]:
         os.kill(os.getpid(), signal.SIGINT)  # Ctrl-C in the midst of a step
+        return {}
 
     stopped = new_trainer(sheet_every=3)
     monkeypatch.setattr(stopped, "draw_sheet", stop)
@@ -135,7 +140,9 @@ def test_a_full_disk_leaves_the_last_state_and_the_run_goes_on(new_trainer: Make
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (len(saved) // 2, hard))
     try:
-        with pytest.raises(OSError, match=r"state\.pt: cannot be written .* run the same command again"):
+        with pytest.raises(
+            OSError, match=r"state\.pt: cannot be written .* run the same command again, with --resume"
+        ):
             trainer.run()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -289,6 +296,57 @@ def test_a_run_can_start_from_an_earlier_adapter(
     assert main(["--config", str(config), "--out", str(alone), "--no-retrieval"]) == 0
     assert main([*again[:-1], str(alone)]) == 2
     assert "it holds no adapter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stopped_in", ["alignment", "ladd"])
+def test_a_run_that_aligns_and_is_stopped_ends_as_one_that_is_not(
+    stopped_in: str, family_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def command(name: str) -> list[str]:
+        config = write_config(tmp_path / f"{name}.toml", family_path, tmp_path / name)
+        aligns = "\n[alignment]\nsteps = 6\nbatch = 4\nlog_every = 2\n"
+        config.write_text(config.read_text() + aligns)
+        return ["--config", str(config), "--out", str(tmp_path / f"{name}.safetensors")]
+
+    def interrupted(*arguments: object, **options: object) -> object:
+        seen.append(1)
+        if len(seen) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(*arguments, **options)
+
+    assert main(command("straight")) == 0
+    seen: list[int] = []
+    place, name = (Alignment, "measure") if stopped_in == "alignment" else (Trainer, "train_step")
+    real = getattr(place, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, name, interrupted)
+        assert main(command("stopped")) == 130
+    folder = tmp_path / "stopped" / "adapter"
+    assert (folder / "alignment.pt").exists() == (stopped_in == "alignment")
+    assert main(command("stopped")) == 2  # not without --resume
+    assert main([*command("stopped"), "--resume"]) == 0
+    assert not (folder / "alignment.pt").exists()
+    straight, again = (load_adapter(tmp_path / f"{name}.safetensors") for name in ("straight", "stopped"))
+    assert straight.adapter_state.keys() == again.adapter_state.keys()
+    for one, other in (
+        (straight.adapter_state, again.adapter_state),
+        (straight.lora_state, again.lora_state),
+    ):
+        assert all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_an_alignment_of_another_run_and_a_cut_one_are_refused(parts: Parts, tmp_path: Path) -> None:
+    settings = AlignmentConfig(steps=2, batch=4)
+    alignment = Alignment(settings, parts, clip_norm=1.0, processes=Processes())
+    alignment.run(AlignmentState(tmp_path, {"seed": 0}), save_minutes=0.0)
+    path = tmp_path / "alignment.pt"
+    with pytest.raises(
+        ValueError, match=r"alignment\.pt: .* another config or family.* delete it to align anew"
+    ):
+        alignment.run(AlignmentState(tmp_path, {"seed": 1}))
+    path.write_bytes(path.read_bytes()[:999])
+    with pytest.raises(ValueError, match=r"alignment\.pt: cannot be gone on with .* delete it to align anew"):
+        alignment.run(AlignmentState(tmp_path, {"seed": 0}))
 
 
 def test_bad_input_is_one_line_and_status_2(

@@ -48,6 +48,7 @@ from tests.nano.nano_graphs import (
     TOKENS,
     WIDTH,
     build_graph,
+    signature,
 )
 from training.family.tokenizer_json import write_tokenizer_json
 
@@ -64,12 +65,13 @@ SCHEDULER: dict[str, Any] = {
 }
 
 
-def build_nano_bundle(path: Path, *, seed: int = 0) -> Path:
+def build_nano_bundle(path: Path, *, seed: int = 0, half: bool = False) -> Path:
     """Write a nano bundle.
 
     Args:
         path: The bundle folder; created, and must not hold a bundle yet.
         seed: Decides the weights.
+        half: Whether tensors between graphs are float16.
 
     Returns:
         The folder.
@@ -77,9 +79,9 @@ def build_nano_bundle(path: Path, *, seed: int = 0) -> Path:
     path.mkdir(parents=True)
     for name in SIGNATURES:
         (path / name).mkdir()
-        (path / name / "model.onnx").write_bytes(build_graph(name, seed=seed))
+        (path / name / "model.onnx").write_bytes(build_graph(name, seed=seed, half=half))
     write_tokenizer_json(path / "tokenizer.json")
-    graphs = {name: _graph_entry(path, name) for name in SIGNATURES}
+    graphs = {name: _graph_entry(path, name, half) for name in SIGNATURES}
     library = _write_nano_library(path, graphs)
     write_manifest(path, _manifest(path, graphs, library, seed))
     return path
@@ -90,8 +92,8 @@ def reference_captions() -> list[str]:
     return [f"a {colour} {shape}" for colour in COLOURS for shape in SHAPES]
 
 
-def _graph_entry(path: Path, name: str) -> GraphEntry:
-    inputs, outputs = SIGNATURES[name]
+def _graph_entry(path: Path, name: str, half: bool) -> GraphEntry:
+    inputs, outputs = signature(name, half=half)
     file = file_entry(path, f"{name}/model.onnx")
     return GraphEntry(file, OPSET, "portable", inputs, outputs, Parity(0.0, None, 1e-4))
 
@@ -132,7 +134,8 @@ def _encode(
             "encoder_hidden_states": text["last_hidden_state"],
         },
     )["h"]
-    return text["text_embeds"], hidden.reshape(len(captions), CHANNELS, TOKENS).transpose(0, 2, 1)
+    tokens_first = hidden.astype(np.float32).reshape(len(captions), CHANNELS, TOKENS).transpose(0, 2, 1)
+    return text["text_embeds"], tokens_first
 
 
 def _draw(caption: str) -> Image.Image:

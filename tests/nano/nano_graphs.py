@@ -7,7 +7,8 @@ encoder's shapes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,14 @@ SKIPS = ((16, 8, 8), (32, 4, 4))
 VOCABULARY = 997  # token ids are taken modulo this prime, so that the embedding stays small
 OPSET = 18
 
-_TYPES = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64, "int8": TensorProto.INT8}
+_TYPES = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "int64": TensorProto.INT64,
+    "int8": TensorProto.INT8,
+}
+# With half inputs and outputs, these stay in single precision, as an exporter may choose.
+_SINGLE = {"text_embeds", "reference_scale", "reference_weight", "strength"}
 
 _EMBEDS = TensorSpec("encoder_hidden_states", "float32", ("batch", CONTEXT, WIDTH))
 _TIMESTEP = TensorSpec("timestep", "int64", ("batch",))
@@ -74,25 +82,64 @@ SIGNATURES: dict[str, tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]] = {
 }
 
 
-def build_graph(name: str, *, seed: int) -> bytes:
+def signature(name: str, *, half: bool = False) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Return inputs and outputs of a graph.
+
+    Args:
+        name: One of SIGNATURES.
+        half: Whether tensors between graphs are float16, as those of the ``cuda-fp16`` flavour may be.
+
+    Returns:
+        Inputs, outputs.
+    """
+    inputs, outputs = SIGNATURES[name]
+    return (tuple(map(_halved, inputs)), tuple(map(_halved, outputs))) if half else (inputs, outputs)
+
+
+def _halved(spec: TensorSpec) -> TensorSpec:
+    kept = spec.dtype != "float32" or spec.name in _SINGLE
+    return spec if kept else replace(spec, dtype="float16")
+
+
+def build_graph(name: str, *, seed: int, half: bool = False) -> bytes:
     """Build one graph.
 
     Args:
         name: One of SIGNATURES.
         seed: Decides the weights.
+        half: As for ``signature``; inside, the graph computes in float32 all the same.
 
     Returns:
         A checked, serialised ONNX model.
     """
     builder = _Builder(np.random.default_rng([seed, sorted(SIGNATURES).index(name)]))
     _BUILDERS[name](builder)
-    inputs, outputs = SIGNATURES[name]
+    inputs, outputs = signature(name, half=half)
+    nodes = _with_casts(builder.nodes, inputs, outputs)
     graph = helper.make_graph(
-        builder.nodes, name, [_value(s) for s in inputs], [_value(s) for s in outputs], builder.initializers
+        nodes, name, [_value(s) for s in inputs], [_value(s) for s in outputs], builder.initializers
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
+
+
+def _with_casts(
+    nodes: Sequence[onnx.NodeProto], inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> list[onnx.NodeProto]:
+    """Put a Cast at each half input and output of nodes that compute in float32."""
+    ours = [s.name for s in inputs if s.dtype == "float16"], [s.name for s in outputs if s.dtype == "float16"]
+    inner = {name: f"{name}.single" for name in (*ours[0], *ours[1])}
+    renamed = [helper.make_node("Cast", [name], [inner[name]], to=TensorProto.FLOAT) for name in ours[0]]
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copy.input[:] = [inner.get(name, name) for name in node.input]
+        copy.output[:] = [inner.get(name, name) for name in node.output]
+        renamed.append(copy)
+    return renamed + [
+        helper.make_node("Cast", [inner[name]], [name], to=TensorProto.FLOAT16) for name in ours[1]
+    ]
 
 
 def _value(spec: TensorSpec) -> onnx.ValueInfoProto:

@@ -93,6 +93,36 @@ def test_bad_threads(nano_bundle: Path, threads: Any) -> None:
     assert caught.value.argument == "threads"
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "allowed"),
+    [
+        ("spinning", "no", "True or False"),
+        ("spinning", 0, "True or False"),
+        ("cuda_graphs", 1, "True or False"),
+        ("memory_limit", 0, "whole number from 1"),
+        ("memory_limit", -1, "whole number from 1"),
+        ("memory_limit", 1e9, "whole number from 1"),
+        ("memory_limit", "4G", "whole number from 1"),
+        ("memory_limit", True, "whole number from 1"),
+        ("progress", 7, "a function, or None"),
+        ("memory_limit", 2**30, "the graphs run on the CPU"),
+        ("cuda_graphs", True, "the graphs run on the CPU"),
+    ],
+)
+def test_bad_options_of_loading(nano_bundle: Path, argument: str, value: Any, allowed: str) -> None:
+    options: dict[str, Any] = {"device": "cpu", argument: value}
+    with pytest.raises(InvalidInputError) as caught:
+        Generator(nano_bundle, **options)
+    assert caught.value.argument == argument
+    assert allowed in caught.value.message
+    assert caught.value.hint
+
+
+def test_warming_up_for_too_many_pictures(generator: Generator) -> None:
+    with pytest.raises(InvalidInputError, match="num_images is 65"):
+        generator.warmup(num_images=65)
+
+
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "", "CPU", 0, None])
 def test_unknown_device(nano_bundle: Path, device: Any) -> None:
     with pytest.raises(InvalidInputError, match="device is") as caught:

@@ -141,6 +141,13 @@ BAD_WORDS = [
     (["a cat", "-o", "cat.png", "--device", "gpu"], "device is 'gpu'"),
     (["a cat", "-o", "cat.png", "--device", "cuda:999"], "cuda:999"),
     (["a cat", "-o", "cat.png", "--threads", "0"], "threads is 0"),
+    (["a cat", "-o", "cat.png", "--memory-limit", "4 apples"], "'4 apples' is no size such as 4G"),
+    (["a cat", "-o", "cat.png", "--memory-limit", "0"], "memory_limit is 0"),
+    (
+        ["a cat", "-o", "cat.png", "--device", "cpu", "--memory-limit", "4g"],
+        "memory_limit is 4294967296, but",
+    ),
+    (["a cat", "-o", "cat.png", "--device", "cpu", "--cuda-graphs"], "cuda_graphs is True, but"),
     (["a cat", "-o", "cat.png", "--bundle", "missing\nfolder"], "no such folder"),
     (["a cat", "-o", "cat.png", "--bundle", "."], "no manifest.json"),
     (["a cat", "-o", "cat.png", "--bundle", ""], "bundle is ''"),
@@ -215,7 +222,9 @@ def test_words_that_were_cut_are_one_line(nano_bundle: Path, capsys: Captured) -
     assert line.endswith("'word99'")
 
 
-@pytest.mark.parametrize("words", [["--help"], ["generate", "--help"], ["demo", "-h"], ["bench", "-h"]])
+@pytest.mark.parametrize(
+    "words", [["--help"], ["generate", "--help"], ["demo", "-h"], ["bench", "-h"], ["doctor", "-h"]]
+)
 def test_help_is_instant_and_complete(words: list[str], capsys: Captured) -> None:
     with pytest.raises(SystemExit) as left:
         main(words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from ragturbo_sdk import Generator, GeneratorClosedError, PromptTruncatedWarning
+from ragturbo_sdk import Generator, GeneratorClosedError, LoadProgress, PromptTruncatedWarning
 
 PROMPT = "a cat left of two pizzas on a blue background"
 
@@ -149,11 +150,31 @@ def test_threads_may_share_a_generator(generator: Generator) -> None:
     assert [drawn[seed] for seed in range(8)] == expected
 
 
+def test_loading_reports_progress_and_threads_may_sleep(nano_bundle: Path, generator: Generator) -> None:
+    seen: list[LoadProgress] = []
+    options: dict[str, Any] = {"device": "cpu", "threads": 1, "spinning": False}
+    with Generator(nano_bundle, progress=seen.append, **options) as quiet:
+        assert [progress.done for progress in seen] == list(range(1, seen[0].total + 1))
+        quiet.warmup(num_images=2)
+        drawn = quiet.generate(PROMPT, seed=7)
+    assert drawn.image.tobytes() == generator.generate(PROMPT, seed=7).image.tobytes()
+
+
+def test_what_progress_raises_ends_the_loading(nano_bundle: Path) -> None:
+    def give_up(progress: LoadProgress) -> None:
+        raise LookupError(progress.graph)
+
+    with pytest.raises(LookupError):
+        Generator(nano_bundle, device="cpu", progress=give_up)
+
+
 def test_closing_ends_it_and_may_be_repeated(nano_bundle: Path) -> None:
     generator = Generator(nano_bundle, device="cpu", threads=1)
     generator.warmup()
     generator.close()
     generator.close()
+    with pytest.raises(GeneratorClosedError, match="closed"):
+        generator.warmup()
     with pytest.raises(GeneratorClosedError, match="closed") as caught:
         generator.generate(PROMPT)
     assert caught.value.hint == "make a new Generator"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import ragturbo_sdk
-from ragturbo_sdk import GenerationResult, Generator, GeneratorInfo, Reference
+from ragturbo_sdk import GenerationResult, Generator, GeneratorInfo, LoadProgress, Reference
 
 PUBLIC = [
     "BundleCorruptError",
@@ -22,6 +22,7 @@ PUBLIC = [
     "GeneratorInfo",
     "InferenceError",
     "InvalidInputError",
+    "LoadProgress",
     "OutputError",
     "PromptTruncatedWarning",
     "ProviderUnavailableError",
@@ -56,7 +57,7 @@ def test_options_are_keyword_only() -> None:
     assert str(inspect.signature(Generator)).startswith("(bundle: 'str | Path | None' = None, *, device:")
 
 
-@pytest.mark.parametrize("kind", [Generator, GenerationResult, GeneratorInfo, Reference])
+@pytest.mark.parametrize("kind", [Generator, GenerationResult, GeneratorInfo, LoadProgress, Reference])
 def test_every_public_function_says_what_it_does(kind: type) -> None:
     for name, member in inspect.getmembers(kind):
         if name.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):

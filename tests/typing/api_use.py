@@ -13,6 +13,7 @@ from ragturbo_sdk import (
     Generator,
     GeneratorInfo,
     InvalidInputError,
+    LoadProgress,
     ProviderUnavailableError,
     RagTurboError,
     Reference,
@@ -33,6 +34,7 @@ def options(folder: Path) -> GenerationResult:
         assert_type(generator, Generator)
         assert_type(generator.info, GeneratorInfo)
         generator.warmup()
+        generator.warmup(num_images=2)
         return generator.generate(
             ["a cat", "a dog"],
             seed=None,
@@ -42,6 +44,19 @@ def options(folder: Path) -> GenerationResult:
             num_inference_steps=1,
             retrieval=True,
         )
+
+
+def loading(folder: Path) -> Generator:
+    """Every option of loading that is not about drawing."""
+    seen: list[str] = []
+
+    def show(progress: LoadProgress) -> None:
+        assert_type(progress.graph, str)
+        assert_type(progress.done / progress.total, float)
+        seen.append(progress.graph)
+
+    Generator(folder, device="cpu", threads=None, spinning=False, progress=show).close()
+    return Generator(folder, device="cuda:1", memory_limit=4 * 2**30, cuda_graphs=True)
 
 
 def results(result: GenerationResult) -> None:
@@ -82,5 +97,6 @@ def wrong(generator: Generator) -> None:
     generator.generate("a cat", 7)  # type: ignore[call-arg]
     generator.generate(7)  # type: ignore[arg-type]
     generator.generate("a cat", sead=7)  # type: ignore[call-arg]
+    Generator(memory_limit="4G")  # type: ignore[arg-type]
     Generator(verify="sometimes")  # type: ignore[arg-type]
     ragturbo_sdk.Genrator()  # type: ignore[attr-defined]

@@ -29,13 +29,16 @@ def data(manifest_text: str) -> Any:
     return json.loads(manifest_text)
 
 
+OPTIONAL = ("max_abs_diff", "psnr_db", "atol", "mode", "slerp_share")
+
+
 def required_keys(data: dict[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Every key that must be there; the scheduler's are checked by the sampler, parities may be absent."""
+    """Every key that must be there; the scheduler's are checked by the sampler, `OPTIONAL` ones may be absent."""
     for key, value in data.items():
         yield (key,)
         if isinstance(value, dict) and key not in ("scheduler", "parity", "licences", "hashes", "files"):
             for rest in required_keys(value):
-                if rest[0] != "vae_encoder" and rest[-1] not in ("max_abs_diff", "psnr_db", "atol"):
+                if rest[0] != "vae_encoder" and rest[-1] not in OPTIONAL:
                     yield (key, *rest)
 
 

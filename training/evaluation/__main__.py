@@ -35,8 +35,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, default=Path("runs/evaluation"), help="folder of kept pictures")
     parser.add_argument("--count", type=int, default=BENCHMARK_SCENES, help="captions of the benchmark")
     parser.add_argument("--rows", nargs="+", help="only these rows, printed and not written; default: all")
+    parser.add_argument(
+        "--merge",
+        action="store_true",
+        help="write the --rows into the results that are there: see docs/train.md",
+    )
     options = parser.parse_args(arguments)
-    from training.evaluation.run import Settings, evaluate
+    if options.merge and not options.rows:
+        print("error: --merge puts rows into the results; name them with --rows", file=sys.stderr)
+        return 2
+    from training.evaluation.run import evaluate
+    from training.evaluation.session import Settings
 
     settings = Settings(
         family=options.family,
@@ -47,6 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cache=options.cache,
         count=options.count,
         rows=tuple(options.rows or ()),
+        merges=options.merge,
     )
     try:
         print(evaluate(settings))

@@ -30,7 +30,7 @@ from training.evaluation.references import (
     reference_features,
 )
 from training.family.folder import Family, family_hashes, freeze, load_family, load_teacher
-from training.ladd.library import ReferenceFeatures, TrainingLibrary
+from training.ladd.library import Codec, ReferenceFeatures, TrainingLibrary
 from training.ladd.setup import encode_library, world_of
 from training.models.checkpoint import AdapterCheckpoint, load_adapter
 
@@ -114,10 +114,17 @@ class Artists:
         metadata = replace(self.adapter.metadata, references=count)
         return find_references(self.family, self.library, metadata, self.prompts)
 
-    def features(self, **changed: str | int) -> ReferenceFeatures:
-        """What the library shows in h-space, as the adapter was trained to read it, but for what is changed."""
-        metadata = replace(self.adapter.metadata, **changed)  # type: ignore[arg-type]
-        return reference_features(self.family, self.library, metadata)
+    def features(self, *, pool: int | None = None, codec: Codec | None = None) -> ReferenceFeatures:
+        """What the library shows in h-space, as the adapter was trained to read it, but for what is changed.
+
+        Args:
+            pool: Side of the square of cells whose mean is a token.
+            codec: How they are rounded.
+        """
+        metadata = self.adapter.metadata
+        if pool is not None:
+            metadata = replace(metadata, reference_pool=pool)
+        return reference_features(self.family, self.library, metadata, codec)
 
     def seeds(self, indices: Sequence[int], candidate: int = 0) -> list[int]:
         """The noise of captions by index: the same for every row, another one for each further candidate."""

@@ -17,7 +17,7 @@ from training.data.tifa import questions
 from training.data.world import World
 from training.evaluation.answers import answer
 from training.evaluation.judge import ErrorRates, Judge, Pixels
-from training.evaluation.judge_faults import add_faults, reconstruct
+from training.evaluation.judge_faults import add_faults, reconstruct, through_vae
 from training.evaluation.judge_network import STRIDE
 from training.evaluation.judge_pictures import even_world, picture
 from training.evaluation.judge_targets import Thing, judge_loss, make_targets
@@ -110,7 +110,7 @@ def measure_errors(judge: Judge, scenes: Sequence[Scene], *, vae: AutoencoderKL 
         "other_picture": _errors(drawn[1:] + drawn[:1], scenes, judge.concepts),
     }
     if vae is not None:
-        errors["reconstructed"] = _errors(judge.read(_through(vae, pictures)), scenes, judge.concepts)
+        errors["reconstructed"] = _errors(judge.read(through_vae(vae, pictures)), scenes, judge.concepts)
     return errors
 
 
@@ -155,17 +155,6 @@ def _errors(readings: Sequence[Reading], scenes: Sequence[Scene], names: Sequenc
             wrong["all"].append(is_wrong)
             wrong.setdefault(question.element_type, []).append(is_wrong)
     return {kind: round(sum(values) / len(values), 4) for kind, values in wrong.items()}
-
-
-def _through(vae: AutoencoderKL, pictures: Pixels) -> Pixels:
-    """Encode and decode pictures, without noise on their latents."""
-    rebuilt = []
-    with torch.no_grad():
-        for start in range(0, len(pictures), BATCH):
-            latents = vae.encode(_to_tensor(pictures[start : start + BATCH])).latent_dist.mode()
-            rebuilt.append(vae.decode(latents).sample.clamp(-1, 1))
-    pixels = ((torch.cat(rebuilt) + 1) * 127.5).round().byte()
-    return np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
 
 
 def _to_tensor(pictures: Pixels) -> Tensor:

@@ -25,6 +25,7 @@ from training.evaluation.bootstrap import mean_interval, paired_difference
 from training.evaluation.drawing import draw_in_one_step, with_lora
 from training.evaluation.judge import Judge, Pixels
 from training.evaluation.new_concepts import PICTURES, NewConcept, concept_prompts, make_concepts, swapped
+from training.evaluation.publish import NEW_CONCEPTS, RESULTS, publish, read_results
 from training.evaluation.references import (
     PromptReferences,
     find_references,
@@ -163,9 +164,11 @@ def measure_new_concepts(family_path: Path, judge_file: Path, out: Path, *, spli
     document = _document(benchmark, recall, known, judge)
     lines = _lines(document)
     if split == "benchmark":
-        write_json(out / "new_concepts.json", document)
+        write_json(out / NEW_CONCEPTS, document)
         save_sheet(out / "results" / "new_concepts.png", *_sheet(benchmark, pictures))
         write_text(out / "new_concepts.md", _page(document, lines))
+        if (out / RESULTS).exists():  # the results tell of new concepts too
+            publish(read_results(out / RESULTS), out)
     return "\n".join(lines)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from training.evaluation.choice import choice_lines
 from training.evaluation.judge_training import format_errors
-from training.evaluation.rows import CHOSEN, CONTROLS, NO_REFERENCES, ROWS
+from training.evaluation.rows import CHOSEN, CONTROLS, DRAWN, NO_REFERENCES, ROWS, THROUGH_VAE
+from training.evaluation.stages import stage_lines
 from training.evaluation.tables import (
     ablation_table,
     fidelity_table,
@@ -15,18 +17,20 @@ from training.evaluation.tables import (
     score_table,
     type_table,
 )
+from training.evaluation.wanted import wanted_lines
 
-DRAWN = "drawn_scenes"
-"""A control beside the table: the drawn scenes. What is missing there, the judge lost."""
-ABOUT = (
-    {row.name: row.about for row in (*ROWS.values(), *CONTROLS.values())}
-    | CHOSEN
-    | {DRAWN: "the drawn scenes"}
-)
+ABOUT = {row.name: row.about for row in (*ROWS.values(), *CONTROLS.values())} | {
+    DRAWN: "the drawn scenes",
+    THROUGH_VAE: "the drawn scenes through the autoencoder's encoder and decoder",
+}
 
 
 def make_page(
-    document: Mapping[str, Any], plots: Mapping[str, str], sheets: Mapping[str, str], grids: str | None
+    document: Mapping[str, Any],
+    plots: Mapping[str, str],
+    sheets: Mapping[str, str],
+    grids: str | None,
+    new_concepts: Mapping[str, Any] | None = None,
 ) -> str:
     """Write docs/results.md.
 
@@ -35,6 +39,7 @@ def make_page(
         plots: Name -> file relative to the page, as `plots.draw_plots` drew them.
         sheets: Title -> file relative to the page.
         grids: The page of side-by-side grids, relative to this one; None where there is none.
+        new_concepts: What new_concepts.json holds; None where it was not measured.
     """
     protocol, rows, controls = document["protocol"], document["rows"], document["controls"]
     lines = [
@@ -44,7 +49,10 @@ def make_page(
         "The plots are drawn from it: `python -m training.evaluation.publish --out docs` draws them again.",
         f"{protocol['captions']} captions, {protocol['questions']} questions. Scores: mean [low, high].",
         "",
-        *legend({**rows, **controls}, ABOUT),
+        *wanted_lines(document, new_concepts),
+        "## The rows",
+        "",
+        *legend({**rows, **controls}, _about(rows)),
         "",
         *_fidelity(rows, plots),
         *_faithfulness(rows, plots),
@@ -56,6 +64,7 @@ def make_page(
         "",
         *paired_table(document),
         "",
+        *stage_lines(document),
         *_controls(controls, plots),
         *_protocol(protocol),
         *_to_look_at(sheets, grids),
@@ -74,7 +83,8 @@ def _fidelity(rows: Mapping[str, Any], plots: Mapping[str, str]) -> list[str]:
         "## Table 1: fidelity and speed",
         "",
         "The paper's table on COCO. FID (lower is better) and CLIP score by a CLIP that no generator saw; ms for one",
-        "picture in torch, without retrieval's search, on the machine that ran this: compare rows.",
+        "picture in torch, without retrieval's search, on the machine that ran this: compare rows. A row that is",
+        "chosen takes as long as all its candidates together, without the choice, which the questions themselves make.",
         "",
         *fidelity_table(rows),
         "",
@@ -106,8 +116,19 @@ def _ablation(document: Mapping[str, Any], plots: Mapping[str, str]) -> list[str
         "",
         *ablation_table(document["rows"]),
         "",
+        *choice_lines(document["rows"]),
         *_bundle(document.get("bundle_ms")),
     ]
+
+
+def _about(rows: Mapping[str, Any]) -> dict[str, str]:
+    """What each row is; of the chosen ones, among how many."""
+    chosen = {
+        name: about.format(rows[name].get("candidates", "some"))
+        for name, about in CHOSEN.items()
+        if name in rows
+    }
+    return ABOUT | chosen
 
 
 def _bundle(measured: Mapping[str, Any] | None) -> list[str]:

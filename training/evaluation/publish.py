@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 RESULTS, PAGE, GRIDS, PICTURES = "results.json", "results.md", "grids.md", "results"
+NEW_CONCEPTS = "new_concepts.json"
 
 
 def publish(document: Mapping[str, Any], out: Path) -> None:
-    """Draw the plots and write the page. Sheets and grids are linked where they are.
+    """Draw the plots and write the page. Sheets and grids are linked where they are, and new concepts told of.
 
     Args:
         document: What results.json holds.
@@ -30,7 +31,13 @@ def publish(document: Mapping[str, Any], out: Path) -> None:
     plots = {name: f"{PICTURES}/{file}" for name, file in draw_plots(document, out / PICTURES).items()}
     files = {title: f"{PICTURES}/{name}.png" for name, title in TITLES.items()}
     sheets = {title: file for title, file in files.items() if (out / file).exists()}
-    page = make_page(document, plots, sheets, GRIDS if (out / GRIDS).exists() else None)
+    page = make_page(
+        document,
+        plots,
+        sheets,
+        GRIDS if (out / GRIDS).exists() else None,
+        _read_new_concepts(out / NEW_CONCEPTS),
+    )
     write_text(out / PAGE, page)
 
 
@@ -52,6 +59,18 @@ def read_results(path: Path) -> dict[str, Any]:
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; write it again with: make results")
     return dict(document)
+
+
+def _read_new_concepts(path: Path) -> dict[str, Any] | None:
+    """What the benchmark of new concepts wrote, or None where it did not run."""
+    if not path.exists():
+        return None
+    try:
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        command = "python -m training.evaluation.new_concepts_run"
+        raise ValueError(f"{path} is no JSON ({error}); write it again with: {command}") from error
+    return document
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 from ragturbo_runtime.index import ExactIndex
 from ragturbo_runtime.retriever import Calibration, Retriever
 from training.family.folder import Family
-from training.ladd.library import ReferenceFeatures, TrainingLibrary, encode_keys
+from training.ladd.library import Codec, ReferenceFeatures, TrainingLibrary, encode_keys
 from training.ladd.neighbours import Ask, queries_of
 from training.models.checkpoint import AdapterMetadata
 
@@ -90,9 +90,9 @@ def new_search(
 
 
 def reference_features(
-    family: Family, library: TrainingLibrary, metadata: AdapterMetadata
+    family: Family, library: TrainingLibrary, metadata: AdapterMetadata, codec: Codec | None = None
 ) -> ReferenceFeatures:
-    """What the library's entries show in h-space, as the adapter was trained to read it."""
+    """What the library's entries show in h-space, as the adapter was trained to read it, or rounded otherwise."""
     return ReferenceFeatures(
         family.unet,
         family.text,
@@ -100,7 +100,7 @@ def reference_features(
         timestep=metadata.reference_timestep,
         caption="empty" if metadata.reference_caption == "empty" else "caption",
         pool=metadata.reference_pool,
-        codec="int8" if metadata.feature_codec == "int8" else "float32",
+        codec=codec or ("int8" if metadata.feature_codec == "int8" else "float32"),
     )
 
 

@@ -28,17 +28,22 @@ from training.evaluation.bootstrap import (
 from training.evaluation.judge import THRESHOLD, Judge, Pixels
 from training.evaluation.rows import NO_REFERENCES
 from training.evaluation.scores import RowScores, score_row, tifa_result
+from training.evaluation.times import add_derived_times
 
 PAIRS = {
-    "adapter_minus_base": "base_1",
-    "adapter_minus_lora_only": "lora_only_1",
-    "adapter_minus_no_references": NO_REFERENCES,
-    "adapter_minus_wrong_references": "adapter_wrong_references_1",
-    "adapter_minus_slerp_fixed": "slerp_fixed_1",
-    "adapter_minus_lcm": "lcm_4",
-    "adapter_minus_teacher": "teacher_50",
+    "adapter_minus_base": ("adapter_1", "base_1"),
+    "adapter_minus_lora_only": ("adapter_1", "lora_only_1"),
+    "adapter_minus_no_references": ("adapter_1", NO_REFERENCES),
+    "adapter_minus_wrong_references": ("adapter_1", "adapter_wrong_references_1"),
+    "adapter_minus_slerp_fixed": ("adapter_1", "slerp_fixed_1"),
+    "adapter_minus_slerp_best": ("adapter_1", "slerp_best_1"),
+    "adapter_minus_best_of_seeds": ("adapter_1", "best_of_seeds_1"),
+    "adapter_minus_lcm": ("adapter_1", "lcm_4"),
+    "adapter_minus_rdm": ("adapter_1", "rdm_50"),
+    "adapter_minus_teacher": ("adapter_1", "teacher_50"),
+    "wrong_references_minus_base": ("adapter_wrong_references_1", "base_1"),
 }
-"""Paired differences: name -> the row that is taken from adapter_1."""
+"""Paired differences: name -> the row, and the row that is taken from it."""
 COMMAND = "make results"
 
 
@@ -76,6 +81,8 @@ class Measured:
     ms: float | None = None
     split: Mapping[str, float] | None = None
     """Where the time goes, as `latency_parts.split_of` gives it."""
+    candidates: int | None = None
+    """How many pictures each of its own was chosen among."""
 
     def as_json(self) -> dict[str, Any]:
         """What docs/results.json holds of it."""
@@ -84,6 +91,8 @@ class Measured:
             document["clip"] = mean_interval(self.clip).as_list()
         plain = {"fid": self.fid, "ms": self.ms}
         document |= {name: round(value, 2) for name, value in plain.items() if value is not None}
+        if self.candidates is not None:
+            document["candidates"] = self.candidates
         return document | ({"ms_split": dict(self.split)} if self.split is not None else {})
 
 
@@ -133,27 +142,28 @@ def make_document(
     """Everything that docs/results.json holds.
 
     Args:
-        rows: What is known by row; adapter_1 must be among them for the paired differences.
+        rows: What is known by row; both rows of a paired difference must be there, or it is left out.
         controls: The same of what stands beside the table.
         protocol: How it was measured.
 
     Returns:
         ``protocol``, ``rows``, ``paired`` (of TIFA scores, captions paired), ``paired_clip``, ``paired_recall`` (by
-        frequency) and ``controls``; every score is [mean, low, high].
+        frequency) and ``controls``; every score is [mean, low, high]. What was not timed and follows has its time.
     """
     document: dict[str, Any] = {"protocol": dict(protocol)}
     document["rows"] = {name: one.as_json() for name, one in rows.items()}
     document |= {"paired": {}, "paired_clip": {}, "paired_recall": {}}
     everything = {**rows, **controls}
-    for name, other in PAIRS.items():
-        if "adapter_1" not in rows or other not in everything:
+    for name, (one, other) in PAIRS.items():
+        if one not in everything or other not in everything:
             continue
-        ours, theirs = rows["adapter_1"], everything[other]
+        ours, theirs = everything[one], everything[other]
         document["paired"][name] = paired_difference(ours.scores.captions, theirs.scores.captions).as_list()
         document["paired_recall"][name] = _paired_recall(ours.scores, theirs.scores)
         if ours.clip is not None and theirs.clip is not None:
             document["paired_clip"][name] = paired_difference(ours.clip, theirs.clip).as_list()
     document["controls"] = {name: one.as_json() for name, one in controls.items()}
+    add_derived_times(document)
     return document
 
 

@@ -33,13 +33,15 @@ from training.evaluation.artists import (
 )
 from training.evaluation.judge import Pixels
 from training.family.weight_files import DIFFUSERS_WEIGHTS
+from training.ladd.library import Codec
 
 logger = logging.getLogger(__name__)
 
 BATCH = 32
 SLERP_STRENGTH = 0.2
 """The paper's weight 0.8 is the target's."""
-SLERP_GRID = (0.1, 0.2, 0.3)
+SLERP_GRID = tuple(step / 10 for step in range(1, 10))
+"""The paper's grid."""
 SEEDS = len(SLERP_GRID)
 """As many tries for the control of the grid."""
 ADAPTER, WEIGHTS = "adapter.safetensors", DIFFUSERS_WEIGHTS
@@ -131,10 +133,12 @@ def _lambda_one(artists: Artists) -> Draw:
     return artists.with_references(replace(found, weights=weights), artists.features())
 
 
-def _other_features(**changed: str | int) -> Callable[[Artists], AbstractContextManager[Draw]]:
+def _other_features(
+    *, pool: int | None = None, codec: Codec | None = None
+) -> Callable[[Artists], AbstractContextManager[Draw]]:
     return _plain(
         lambda artists: artists.with_references(
-            artists.references(artists.count), artists.features(**changed)
+            artists.references(artists.count), artists.features(pool=pool, codec=codec)
         )
     )
 
@@ -166,9 +170,11 @@ CONTROLS: dict[str, Row] = {
         Row("adapter_k2_1", "two references", _some(2), (ADAPTER,), {"references": 2}),
         Row("adapter_k8_1", "eight references", _some(8), (ADAPTER,), {"references": 8}),
         Row("adapter_lambda_one_1", "every reference with lambda 1", _plain(_lambda_one), (ADAPTER,)),
-        Row("adapter_float32_1", "features not rounded to int8", _other_features(feature_codec="float32"),
+        Row("adapter_float32_1", "features not rounded to int8", _other_features(codec="float32"),
             (ADAPTER,)),
-        Row("adapter_unpooled_1", "features of every cell instead of pooled ones", _other_features(reference_pool=1),
+        Row("adapter_float16_1", "features rounded to float16", _other_features(codec="float16"),
+            (ADAPTER,)),
+        Row("adapter_unpooled_1", "features of every cell instead of pooled ones", _other_features(pool=1),
             (ADAPTER,)),
         Row("slerp_mid_input_1", "direct injection before the mid-block instead of after it",
             _plain(lambda artists: artists.with_slerp(SLERP_STRENGTH, "input")), (ADAPTER,)),
@@ -189,9 +195,19 @@ CANDIDATES: dict[str, tuple[Row, ...]] = {
 }  # fmt: skip
 """Rows whose pictures are the best of some, caption by caption, by the score itself."""
 CHOSEN = {
-    "slerp_best_1": f"the base, references injected with the best of {len(SLERP_GRID)} strengths, caption by caption",
-    "best_of_seeds_1": f"the base, the best of {SEEDS} seeds, caption by caption: what such choice gives by itself",
+    "slerp_best_1": "the base, references injected with the best of {} strengths, caption by caption",
+    "best_of_seeds_1": "the base, the best of {} seeds, caption by caption: what such choice gives by itself",
 }
+"""What they are, for the page; with the number of candidates, which the results hold."""
+DRAWN = "drawn_scenes"
+"""A control beside the table: the drawn scenes. What is missing there, the judge lost."""
+THROUGH_VAE = "drawn_through_vae"
+"""A control beside the table: the same, encoded and decoded. What is missing there alone, the autoencoder lost."""
+ORDER = (
+    *list(ROWS)[:5], *CANDIDATES, *list(ROWS)[5:], *CONTROLS, DRAWN, THROUGH_VAE,
+)  # fmt: skip
+"""All rows: the table in the order of the paper's (others, direct injection, ours), then the controls."""
+TABLE = ORDER[: len(ROWS) + len(CANDIDATES)]
 
 
 def draw_row(artists: Artists, row: Row, cache: Path, *, batch: int = BATCH) -> Pixels:
@@ -228,7 +244,7 @@ def find_row(name: str) -> Row:
     """
     known = ROWS | CONTROLS
     if name not in known:
-        raise ValueError(f"row {name!r} is unknown; there are {', '.join(known)}")
+        raise ValueError(f"row {name!r} is unknown; there are {', '.join(ORDER)}")
     return known[name]
 
 

@@ -21,6 +21,7 @@ from training.family.config import (
     VaeConfig,
 )
 from training.family.folder import SETTINGS_FILE, save_json, save_part
+from training.family.random_adapter import random_adapter
 from training.family.sd_turbo import SCHEDULER, SIZES, BaseShapes
 from training.family.shapes import clip_config, new_unet, new_vae
 from training.family.stages import FamilyRun
@@ -96,6 +97,7 @@ def _write_base(path: Path, shapes: BaseShapes) -> None:
         _link(path / "unet" / name, path / "teacher" / name)
     save_json(path / "scheduler" / "scheduler_config.json", SCHEDULER)
     save_json(path / SETTINGS_FILE, {"name": shapes.name, "resolution": shapes.resolution})
+    random_adapter(path)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def tokenizer_json() -> str:
         FileNotFoundError: open_clip_torch is not installed.
     """
     merges = read_merges()
-    tokenizer = Tokenizer(models.BPE(vocab=_vocabulary(merges), merges=merges, end_of_word_suffix="</w>"))
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary(merges), merges=merges, end_of_word_suffix="</w>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(split_pattern()), behavior="removed", invert=True),
@@ -96,7 +96,8 @@ def split_pattern() -> str:
     return f"{literals}|[{letters}]+|[{numbers}]|[{others}]+"
 
 
-def _vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
+def vocabulary(merges: list[tuple[str, str]]) -> dict[str, int]:
+    """Return the token ids that open_clip gives: bytes, bytes at the end of a word, merges, start and end."""
     alphabet = _byte_alphabet()
     tokens = alphabet + [char + "</w>" for char in alphabet] + ["".join(pair) for pair in merges]
     return {token: i for i, token in enumerate([*tokens, START_OF_TEXT, END_OF_TEXT])}

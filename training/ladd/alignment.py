@@ -10,6 +10,7 @@ part of a reference shows what, a guide may tell the attention too (`training.la
 
 from __future__ import annotations
 
+import time
 from functools import partial
 from typing import TYPE_CHECKING, get_args
 
@@ -22,12 +23,14 @@ from tqdm import tqdm
 from training.ladd.batches import References
 from training.ladd.config import AlignmentConfig
 from training.ladd.guide import WatchedAttention, guide_loss
+from training.ladd.signals import stop_signals
 from training.ladd.step import check_finite
 from training.models.adapter import fuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from training.ladd.alignment_state import AlignmentState
     from training.ladd.batches import Batch, Batcher
     from training.ladd.setup import Parts
     from training.parallel import Processes
@@ -97,32 +100,67 @@ class Alignment:
         self._encode = encode or partial(encode_batch, parts)
         self.reading = self._fit()
 
-    def run(self) -> None:
-        """Take all steps.
+    def run(self, state: AlignmentState | None = None, *, save_minutes: float = 3.0) -> None:
+        """Take all steps that are left.
+
+        Args:
+            state: Where it is kept what was learnt; it goes on from there. None keeps nothing.
+            save_minutes: Minutes between two states.
 
         Raises:
             NonFiniteLossError: The loss is not finite.
+            KeyboardInterrupt: SIGINT or SIGTERM came; the state after the step that it came in is saved.
+            ValueError: The state is damaged, or of another run.
+            OSError: The disk is full; the last state is intact.
         """
         settings = self.settings
         trained = list(self.adapter.parameters())
         optimiser = torch.optim.AdamW(trained, lr=settings.learning_rate, betas=(0.9, 0.99), fused=True)
         schedule = get_cosine_schedule_with_warmup(optimiser, settings.steps // 20, settings.steps)
-        steps, is_main = range(settings.steps), self.processes.is_main
-        bar = tqdm(steps, desc="alignment", unit="step", smoothing=0.05, disable=not is_main)
-        for step in bar:
-            loss = self._guided(self.parts.training.training(self.processes.share(step), settings.batch))
-            value = float(loss.detach())
-            check_finite(step, {"loss/alignment": value})
-            optimiser.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            self.processes.average_gradients(trained)
-            nn.utils.clip_grad_norm_(trained, self.clip_norm)
-            optimiser.step()
-            schedule.step()
-            if is_main and (step % settings.log_every == 0 or step + 1 == settings.steps):
-                measured = self.measure(self.parts.unknown or self.parts.held_out)
-                line = ", ".join(f"{kind} {value:.4f}" for kind, value in measured.items())
-                bar.write(f"alignment {step + 1}: trained {value:.4f}; held out {line}")
+        first = 0 if state is None else state.load(self.adapter, optimiser, schedule)
+        saved, is_main = time.monotonic(), self.processes.is_main
+        steps = range(first, settings.steps)
+        bar = tqdm(
+            steps,
+            initial=first,
+            total=settings.steps,
+            desc="alignment",
+            unit="step",
+            smoothing=0.05,
+            disable=not is_main,
+        )
+        with stop_signals() as stopped:
+            for step in bar:
+                value = self._step(step, trained, optimiser)
+                schedule.step()
+                self._report(bar, step, value)
+                is_stopped = self.processes.any(stopped())
+                if is_stopped or time.monotonic() - saved > 60 * save_minutes:
+                    if state is not None and is_main:
+                        state.save(step + 1, self.adapter, optimiser, schedule.state_dict())
+                    saved = time.monotonic()
+                if is_stopped:
+                    raise KeyboardInterrupt
+
+    def _step(self, step: int, trained: list[nn.Parameter], optimiser: torch.optim.Optimizer) -> float:
+        """Take one step; gives its loss."""
+        loss = self._guided(self.parts.training.training(self.processes.share(step), self.settings.batch))
+        value = float(loss.detach())
+        check_finite(step, {"loss/alignment": value})
+        optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.processes.average_gradients(trained)
+        nn.utils.clip_grad_norm_(trained, self.clip_norm)
+        optimiser.step()
+        return value
+
+    def _report(self, bar: tqdm[int], step: int, value: float) -> None:
+        """Measure on held-out pairs when it is time to."""
+        settings = self.settings
+        if self.processes.is_main and (step % settings.log_every == 0 or step + 1 == settings.steps):
+            measured = self.measure(self.parts.unknown or self.parts.held_out)
+            line = ", ".join(f"{kind} {loss:.4f}" for kind, loss in measured.items())
+            bar.write(f"alignment {step + 1}: trained {value:.4f}; held out {line}")
 
     @torch.no_grad()
     def measure(self, batcher: Batcher) -> dict[str, float]:

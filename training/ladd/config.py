@@ -94,8 +94,8 @@ class RetrievalConfig:
     """A neighbour whose centred latents have this cosine with the target, or more, is never shown."""
     reference_timestep: int = 0
     """Timestep in [0, N) at which reference features are taken. The paper: 0."""
-    reference_caption: Literal["caption", "empty"] = "caption"
-    """Prompt that reference features are taken with."""
+    reference_caption: Literal["caption", "empty"] = "empty"
+    """Prompt that reference features are taken with; "empty" needs none anew for masked prompts."""
     reference_pool: int = 1
     """Side of the square of h-space cells whose mean is one reference token; 2 keeps a quarter of the tokens."""
     feature_codec: Literal["int8", "float32"] = "int8"
@@ -110,7 +110,7 @@ class RetrievalConfig:
 class MaskingConfig:
     """Made-up names, so that references are needed."""
 
-    share: float = 0.5
+    share: float = 0.45
     """Share of the prompts with their own references in which names of things become made-up words, in the
     captions of the references too."""
 
@@ -156,7 +156,11 @@ class LossesConfig:
     smooth_l1_beta: float = 1.0
     """Where the square ends, latent units."""
     perceptual: float = 1.0
-    """Weight of the latent perceptual distance."""
+    """Weight of the perceptual distance."""
+    perceptual_network: Literal["teacher", "vgg", "none"] = "teacher"
+    """Whose features it is taken in: the frozen teacher's, of latents; VGG16's, of decoded pictures; or none."""
+    perceptual_weights: str = ""
+    """VGG16's weights, for "vgg" alone: torchvision's state dict, .pth or .safetensors."""
     perceptual_timestep: int = 50
     """Timestep in [0, N) at which the teacher looks at the clean latents."""
     adversarial: float = 0.5
@@ -169,6 +173,14 @@ class LossesConfig:
     """Whether teacher latents with another prompt count as fakes."""
     head_width: int = 64
     """Channels inside each discriminator head."""
+
+    def __post_init__(self) -> None:
+        """Refuse weights without their network, and the network without its weights."""
+        if (self.perceptual_network == "vgg") != bool(self.perceptual_weights):
+            raise ValueError(
+                f'perceptual_network is "{self.perceptual_network}", perceptual_weights "{self.perceptual_weights}"; '
+                'give the weights with "vgg", and with nothing else'
+            )
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,10 @@ def _parts_of_shapes(config: LaddConfig, path: Path) -> Parts:
     from training.ladd.setup import Parts, new_student
     from training.ladd.step import Judge
 
+    if config.losses.perceptual_network == "vgg":
+        raise ValueError(
+            '--dry knows no VGG16 ([losses] perceptual_network = "vgg"); measure a real step instead'
+        )
     with torch.device("meta"):
         family, teacher = _shapes_of(path)
         for unet in (family.unet, teacher):

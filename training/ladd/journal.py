@@ -1,12 +1,19 @@
-"""What a run leaves to read: one JSON line per interval, and the same numbers for TensorBoard."""
+"""What a run leaves to read: one JSON line per interval; for TensorBoard the same numbers, and the sheets."""
 
 from __future__ import annotations
 
 import json
 import logging
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from training.atomic import save_atomically
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
@@ -22,16 +29,22 @@ class Journal:
     Args:
         folder: The run's folder; made if it is missing.
         step: Where the run starts or goes on. What an interrupted run wrote from there on is dropped.
+
+    Raises:
+        OSError: The disk is full or the folder cannot be written, here and in every method that writes; what was
+            written before is there, and so is the last checkpoint.
     """
 
     def __init__(self, folder: Path, *, step: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / METRICS_FILE
+        self.path, self.board_path = folder / METRICS_FILE, folder / "tensorboard"
         self._sums: dict[str, float] = defaultdict(float)
         self._count = 0
         kept = [line for line in self._lines() if line.get("step", 0) <= step] if step else []
-        self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._board = _open_board(folder / "tensorboard", step)
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        with room_for(self.path):
+            save_atomically(self.path, lambda beside: beside.write_text(text, encoding="utf-8"))
+        with room_for(self.board_path):
+            self._board = _open_board(self.board_path, step)
 
     def add(self, metrics: dict[str, float]) -> None:
         """Take in the metrics of one step."""
@@ -63,18 +76,34 @@ class Journal:
         """
         self.write({"step": step, **numbers})
         if self._board is not None:
-            for name, value in numbers.items():
-                self._board.add_scalar(name, value, step)
+            with room_for(self.board_path):
+                for name, value in numbers.items():
+                    self._board.add_scalar(name, value, step)
+                self._board.flush()
 
     def write(self, record: dict[str, Any]) -> None:
         """Append one line of JSON."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with room_for(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record) + "\n")
+
+    def show(self, step: int, name: str, picture: Path) -> None:
+        """Show a picture in TensorBoard.
+
+        Args:
+            step: Steps done.
+            name: What it is called there.
+            picture: A PNG file.
+        """
+        if self._board is not None:
+            with Image.open(picture) as image, room_for(self.board_path):
+                self._board.add_image(name, np.asarray(image.convert("RGB")), step, dataformats="HWC")
+                self._board.flush()
 
     def close(self) -> None:
         """Flush TensorBoard's file."""
         if self._board is not None:
-            self._board.close()
+            with room_for(self.board_path):
+                self._board.close()
 
     def _lines(self) -> list[dict[str, Any]]:
         if not self.path.exists():
@@ -86,6 +115,18 @@ class Journal:
             except ValueError:
                 break  # a line that was cut off when the run was stopped
         return lines
+
+
+@contextmanager
+def room_for(path: Path) -> Iterator[None]:
+    """Say what to do where a log cannot be written: TensorBoard's own thread hands its error on, too."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"{path}: cannot be written ({error.strerror or error}); the last checkpoint is intact: make room, and go "
+            "on with --resume"
+        ) from error
 
 
 def _open_board(folder: Path, step: int) -> SummaryWriter | None:

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from training.family.text_tower import TextTower
 
 
+Codec = Literal["int8", "float16", "float32"]
+"""How features are kept: in int8 and float16 as a bundle can, in float32 unrounded."""
+
+
 @dataclass(frozen=True)
 class TrainingLibrary:
     """Captioned pictures, encoded. Row i of every field belongs to entry i."""
@@ -137,7 +141,7 @@ class ReferenceFeatures:
         caption: "caption": with each entry's caption; "empty": with the empty prompt (then none is ever
             fresh).
         pool: Side of the square of h-space cells whose mean is one token.
-        codec: "int8" stores and rounds as the runtime does; "float32" does not round.
+        codec: "int8" stores and rounds as the runtime does; "float16" to eleven bits; "float32" does not round.
         bf16: Compute fresh features under bfloat16 autocast; the stored ones are float32's where the weights are.
         batch: Entries at a time.
     """
@@ -151,7 +155,7 @@ class ReferenceFeatures:
         timestep: int,
         caption: Literal["caption", "empty"],
         pool: int = 1,
-        codec: Literal["int8", "float32"] = "int8",
+        codec: Codec = "int8",
         bf16: bool = False,
         batch: int = 64,
     ) -> None:
@@ -167,7 +171,7 @@ class ReferenceFeatures:
         )
         self.codec = codec
         self.scale = scale_of(whole[: library.own].numpy())  # (C,) float32, the bundle's
-        self.stored = torch.from_numpy(encode_int8(whole.numpy(), self.scale)) if codec == "int8" else whole
+        self.stored = self._kept(whole)
 
     @property
     def tokens(self) -> int:
@@ -195,6 +199,8 @@ class ReferenceFeatures:
             fresh = self._compute(rows[places[:, 0], places[:, 1]], list(changed.values()), bf16=self.bf16)
             if self.codec == "int8":
                 fresh = round_to_int8(fresh, torch.from_numpy(self.scale).to(fresh.device))
+            elif self.codec == "float16":
+                fresh = fresh.half().float()
             features[places[:, 0], places[:, 1]] = fresh
         return features
 
@@ -206,8 +212,13 @@ class ReferenceFeatures:
             conditioning = embeds.expand(len(rows), -1, -1)
             return bottleneck_tokens(self.unet, latents, conditioning, self.timestep, pool=self.pool)
 
+    def _kept(self, whole: Tensor) -> Tensor:
+        if self.codec == "int8":
+            return torch.from_numpy(encode_int8(whole.numpy(), self.scale))
+        return whole.half() if self.codec == "float16" else whole
+
     def _restored(self, stored: Tensor) -> Tensor:
-        return stored.float() * torch.from_numpy(self.scale) if self.codec == "int8" else stored
+        return stored.float() * torch.from_numpy(self.scale) if self.codec == "int8" else stored.float()
 
 
 def round_to_int8(features: Tensor, scale: Tensor) -> Tensor:

@@ -65,12 +65,13 @@ def perceptual_distance(features: Sequence[Tensor], targets: Sequence[Tensor]) -
         Mean over layers and batch; in [0, 4].
     """
     layers = [
-        (_unit(one.float()) - _unit(other.float())).square().sum(dim=1).mean()
+        (unit_channels(one.float()) - unit_channels(other.float())).square().sum(dim=1).mean()
         for one, other in zip(features, targets, strict=True)
     ]
     return torch.stack(layers).mean()
 
 
-def _unit(features: Tensor) -> Tensor:
+def unit_channels(features: Tensor) -> Tensor:
+    """Give every place of features (B, C, H, W) float32 the length 1 over its channels; zeros stay zeros."""
     # The epsilon sits under the root: the gradient of a norm at zero is not a number.
     return features * (features.square().sum(dim=1, keepdim=True) + 1e-8).rsqrt()

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from training.data.words import made_up_word
+from training.recipe import digest_of
 
 
 def _any_of(words: Sequence[str]) -> str:
@@ -51,6 +52,13 @@ class Masker:
         self._names |= {name.lower(): (name, False) for name in plurals}
         words = _any_of(list(self._names))
         self._pattern = re.compile(rf"(?:\b(?P<article>an?) )?\b(?P<name>{words})\b", re.IGNORECASE)
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256, hex, of the names: two maskers with the same find the same."""
+        return digest_of(
+            f"{name}\t{single}\t{plural}" for name, (single, plural) in sorted(self._names.items())
+        )
 
     def found(self, caption: str) -> tuple[str, ...]:
         """Name the things that a caption mentions.

@@ -8,7 +8,6 @@ the text tower knows no such thing, and finds the setting instead.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -22,8 +21,9 @@ from torch import Tensor
 from ragturbo_runtime.index import ExactIndex
 from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.reference_weights import reference_weights
-from ragturbo_runtime.retriever import Calibration, round_robin
+from ragturbo_runtime.retriever import Calibration
 from training.ladd.library import TrainingLibrary, encode_keys
+from training.ladd.neighbour_search import CELLS, Queries
 
 if TYPE_CHECKING:
     from training.family.text_tower import TextTower
@@ -34,7 +34,6 @@ Ask = Literal["both", "prompt", "phrases"]
 """What a prompt is looked up by: the whole prompt and each of its object phrases, as the runtime does, or one alone."""
 SMALLEST_WIDTH = 1e-3
 """A calibration narrower than this weighs rounding errors."""
-_CHUNK = 1024  # pairs compared with the library at a time
 
 
 @dataclass(frozen=True)
@@ -56,82 +55,6 @@ class Neighbours:
         return torch.from_numpy(weights)
 
 
-class _Queries:
-    """The keys of queries and of a library, each encoded once: phrases repeat a thousand times.
-
-    Args:
-        text: The family's text tower.
-        library: The entries.
-        queries: All queries; repeats are fine.
-        masker: Finds names.
-        lent: Names of the things that only the library's lent entries show.
-    """
-
-    def __init__(
-        self,
-        text: TextTower,
-        library: TrainingLibrary,
-        queries: Sequence[str],
-        masker: Masker,
-        lent: Sequence[str],
-    ) -> None:
-        unique = list(dict.fromkeys(queries))
-        self.place = {query: place for place, query in enumerate(unique)}
-        self.keys = encode_keys(text, unique)
-        # The bundle's keys are float16; so near-ties fall alike here.
-        self._library = library.keys.half().float().T.contiguous()  # (E, N)
-        self._own, self._masker, self._lent = library.own, masker, frozenset(lent)
-        self._showing: dict[str, list[int]] = defaultdict(list)
-        for row, caption in enumerate(library.captions):
-            for name in masker.found(caption):
-                self._showing[name].append(row)
-
-    def search(
-        self, queries: Sequence[str], excluded: NDArray[np.bool_], count: int, *, prompt: str
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Find the nearest entries.
-
-        Args:
-            queries: Q of them.
-            excluded: (N,) entries that must not be found.
-            count: Entries per query.
-            prompt: Whose they are.
-
-        Returns:
-            (Q, count) ids and cosines, best first; -1 where there is none.
-        """
-        # By torch: numpy's threads and torch's would fight for the cores, and 1 ms would become 7.
-        cosines = (self.keys[[self.place[query] for query in queries]] @ self._library).numpy()
-        ids = np.full((len(queries), count), -1)
-        found = np.full((len(queries), count), -np.inf, dtype=np.float32)
-        for place, query in enumerate(queries):
-            allowed = np.flatnonzero(~(excluded | self._forbidden(query, prompt=prompt)))
-            best = _best(cosines[place, allowed], count)
-            ids[place, : len(best)], found[place, : len(best)] = allowed[best], cosines[place, allowed[best]]
-        return ids, found
-
-    def _forbidden(self, query: str, prompt: str) -> NDArray[np.bool_]:
-        names = self._masker.found(prompt)
-        forbidden = np.zeros(self._library.shape[1], dtype=bool)
-        if not self._lent.intersection(names):
-            forbidden[self._own :] = True
-            return forbidden
-        forbidden[:] = True
-        for name in self._masker.found(query) or names:
-            forbidden[self._showing[name]] = False
-        return forbidden
-
-
-def _best(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
-    """The places of the largest values, largest first, and of equal ones the first first."""
-    if len(values) > count:
-        least = np.partition(values, len(values) - count)[len(values) - count]
-        some = np.flatnonzero(values >= least)
-    else:
-        some = np.arange(len(values))
-    return np.asarray(some[np.argsort(-values[some], kind="stable")][:count])
-
-
 def find_neighbours(
     text: TextTower,
     library: TrainingLibrary,
@@ -151,7 +74,8 @@ def find_neighbours(
         library: The entries.
         pairs: The pairs; their latents tell near-duplicates.
         candidates: M, references kept per pair.
-        near_duplicate: Entries of at least this cosine with the target (`picture_cosines`) are left out.
+        near_duplicate: Entries of at least this cosine with the target (`picture_cosines`) are left out; over 1,
+            nothing is compared.
         calibration: From `calibrate`.
         masker: Finds names in queries and captions.
         lent: Names of the things that only the library's lent entries show. Prompts without one never find those
@@ -164,18 +88,20 @@ def find_neighbours(
     _require_entries(library)
     asked = [queries_of(prompt, ask) for prompt in pairs.prompts]
     every = [*pairs.prompts, *(query for some in asked for query in some)]
-    queries = _Queries(text, library, every, masker, lent)
+    queries = Queries(text, library, every, masker, lent)
+    entries = (
+        centred(library.latents) if near_duplicate <= 1 else None
+    )  # no cosine is over 1: nothing to compare
     rows = torch.full((len(pairs), candidates), -1, dtype=torch.int64)
     cosines = torch.zeros(len(pairs), candidates)
-    for first in range(0, len(pairs), _CHUNK):
-        near = picture_cosines(pairs.latents[first : first + _CHUNK], library.latents) >= near_duplicate
-        for place, excluded in enumerate(near.numpy(), start=first):
-            ids, values = queries.search(asked[place], excluded, candidates + 1, prompt=pairs.prompts[place])
-            dealt, similarities = round_robin(ids, values, candidates + 1)
-            real = dealt >= 0
-            count = min(candidates, int(real.sum()))
-            rows[place, :count] = torch.from_numpy(dealt[real][:count])
-            cosines[place, :count] = torch.from_numpy(similarities[real][:count])
+    together = max(1, CELLS // (len(library) * max(map(len, asked), default=1)))  # pairs at a time
+    for first in range(0, len(pairs), together):
+        some = slice(first, first + together)
+        near = torch.zeros(len(asked[some]), len(library), dtype=torch.bool)
+        if entries is not None:
+            near = centred(pairs.latents[some]) @ entries.T >= near_duplicate
+        ids, found = queries.find(pairs.prompts[some], asked[some], near, candidates)
+        rows[some], cosines[some] = torch.from_numpy(ids), torch.from_numpy(found)
     prompt_keys = queries.keys[[queries.place[prompt] for prompt in pairs.prompts]]
     return Neighbours(rows, cosines, prompt_keys, calibration)
 
@@ -224,11 +150,12 @@ def picture_cosines(targets: Tensor, references: Tensor) -> Tensor:
     Returns:
         (P, N) float32 cosines.
     """
-
-    def centred(latents: Tensor) -> Tensor:
-        return functional.normalize((latents - latents.mean(dim=(2, 3), keepdim=True)).flatten(1), dim=1)
-
     return centred(targets) @ centred(references).T
+
+
+def centred(latents: Tensor) -> Tensor:
+    """(N, c, h, w) latents -> (N, c * h * w) of length 1, each channel less its mean."""
+    return functional.normalize((latents - latents.mean(dim=(2, 3), keepdim=True)).flatten(1), dim=1)
 
 
 def measure_calibration(

@@ -4,32 +4,35 @@ A shard `pairs-000003.tar` holds, for each sample, `<key>.json` with the prompt 
 `<key>.latents.npy` with the latents in float16. Of a teacher-made pair the noise is not stored:
 `ragturbo_runtime.noise` makes it again from the seed, bit for bit. The noise of a real pair
 (`training.ladd.real_pairs`) stands for no seed and lies in `<key>.noise.npy`, in float16. `pairs.json` beside the
-shards says what they were made with, so that pairs of another teacher are never mixed in.
+shards says what they were made with, so that pairs of another teacher are never mixed in, and `<shard>.sha256` what
+its bytes were, so that none is read that changed since (`training.ladd.shard_file`).
 """
 
 from __future__ import annotations
 
-import io
 import json
 import logging
-import tarfile
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ragturbo_runtime.noise import batch_noise
-from training.atomic import save_atomically
+from training.ladd.shard_file import read_shard, write_shard
 from training.recipe import check_recipe, write_recipe
 
 logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 RECIPE_FILE = "pairs.json"
+MAKE_AGAIN = "delete it and run the same command again: only the shards that are missing are made anew"
+SYNTHESIZE_AGAIN = (
+    "delete it and run python -m training.synthesize again, as it made this folder: only the shards that are missing "
+    "are made anew"
+)
 NO_SEED = -1
 """Stands for the seed of a noise that was found, not drawn."""
 
@@ -126,14 +129,14 @@ class PairShards:
     Args:
         directory: The folder; made if it is missing.
         recipe: What the pairs are made with.
+        way_out: What errors say about a bad shard.
 
     Raises:
         ValueError: The folder holds pairs of another recipe, or its description cannot be read.
     """
 
-    def __init__(self, directory: Path, recipe: PairRecipe) -> None:
-        self.directory = directory
-        self.recipe = recipe
+    def __init__(self, directory: Path, recipe: PairRecipe, *, way_out: str = MAKE_AGAIN) -> None:
+        self.directory, self.recipe, self.way_out = directory, recipe, way_out
         described = {"format_version": FORMAT_VERSION, **json.loads(json.dumps(asdict(recipe)))}
         path = directory / RECIPE_FILE
         if path.exists():
@@ -162,15 +165,18 @@ class PairShards:
             ) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"{path}: no description of pairs ({error}); make them anew") from error
-        return cls(directory, recipe)
+        return cls(directory, recipe, way_out=SYNTHESIZE_AGAIN)
 
     def shard_path(self, index: int) -> Path:
         """Name the file of a shard, whether it exists or not."""
         return self.directory / f"pairs-{index:06d}.tar"
 
     def complete(self) -> list[int]:
-        """List the shards that are on the disk, in order. A shard is whole or not there."""
-        return sorted(int(path.stem.split("-")[1]) for path in self.directory.glob("pairs-[0-9]*.tar"))
+        """List the shards that are on the disk, in order. A shard is whole or not there; other files are none."""
+        named = (
+            re.fullmatch(r"pairs-(\d{6,})\.tar", path.name) for path in self.directory.glob("pairs-*.tar")
+        )
+        return sorted(int(match[1]) for match in named if match)
 
     def write(self, index: int, pairs: Pairs) -> None:
         """Write one shard, whole or not at all.
@@ -192,29 +198,26 @@ class PairShards:
         for kind, values in (("latents", pairs.latents), ("found noise", pairs.found_noise)):
             if values is not None and not torch.isfinite(values).all():
                 raise ValueError(f"shard {index}: its {kind} hold NaN or infinity; is the teacher trained?")
-        first = index * self.recipe.shard_size
-        save_atomically(self.shard_path(index), lambda beside: _write_tar(beside, first, pairs))
+        write_shard(self.shard_path(index), index * self.recipe.shard_size, pairs)
 
     def read(self, index: int) -> Pairs:
         """Read one shard.
 
         Raises:
-            ValueError: The shard is missing, empty, cut off or holds something else; says how to make it
-                again.
+            ValueError: The shard is missing, empty, cut off, changed since it was written, or holds something else;
+                says how to make it again.
         """
-        path = self.shard_path(index)
+        path, shape = self.shard_path(index), tuple(self.recipe.latent_shape)
         try:
-            pairs = _read_tar(path)
-        except (OSError, tarfile.TarError, KeyError, ValueError, EOFError) as error:
-            raise ValueError(
-                f"{path}: not a shard of pairs ({error}); delete it and run the same command again: only the shards "
-                "that are missing are made anew"
-            ) from error
-        if tuple(pairs.latents.shape[1:]) != tuple(self.recipe.latent_shape):
-            raise ValueError(
-                f"{path}: latents {tuple(pairs.latents.shape[1:])}, the recipe says {self.recipe.latent_shape}; "
-                "delete it"
-            )
+            pairs = Pairs(*read_shard(path, index * self.recipe.shard_size))
+            if tuple(pairs.latents.shape[1:]) != shape or len(pairs) > self.recipe.shard_size:
+                raise ValueError(
+                    f"{len(pairs)} pairs with latents {tuple(pairs.latents.shape[1:])}, the recipe says at most "
+                    f"{self.recipe.shard_size} with {shape}"
+                )
+        except Exception as error:  # numpy, tarfile, json and torch raise what they like about damaged bytes
+            reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+            raise ValueError(f"{path}: not a shard of pairs ({reason}); {self.way_out}") from error
         return pairs
 
     def __iter__(self) -> Iterator[Pairs]:
@@ -228,10 +231,13 @@ class PairShards:
             count: How many pairs; None = all that are there.
 
         Raises:
-            ValueError: There are fewer, or a shard is bad.
+            ValueError: There are fewer, a shard is bad, or one is missing between others.
         """
         parts: list[Pairs] = []
-        for index in self.complete():
+        for place, index in enumerate(self.complete()):
+            if index != place and (count is None or sum(map(len, parts)) < count):
+                way_out = self.way_out.removeprefix("delete it and ")
+                raise ValueError(f"{self.shard_path(place)}: missing, and later shards are there; {way_out}")
             if count is not None and sum(map(len, parts)) >= count:
                 break
             parts.append(self.read(index))
@@ -314,56 +320,3 @@ def select_pairs(pairs: Pairs, rows: Sequence[int]) -> Pairs:
     some = list(rows)
     noise = None if pairs.found_noise is None else pairs.found_noise[some]
     return Pairs(tuple(pairs.prompts[row] for row in some), pairs.seeds[some], pairs.latents[some], noise)
-
-
-def _write_tar(path: Path, first: int, pairs: Pairs) -> None:
-    with tarfile.open(path, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for row in range(len(pairs)):
-            key = f"{first + row:09d}"
-            record = {"prompt": pairs.prompts[row], "seed": int(pairs.seeds[row])}
-            _add(tar, f"{key}.json", json.dumps(record, ensure_ascii=False).encode())
-            _add(tar, f"{key}.latents.npy", _half_precision(pairs.latents[row]))
-            if pairs.found_noise is not None:
-                _add(tar, f"{key}.noise.npy", _half_precision(pairs.found_noise[row]))
-
-
-def _half_precision(tensor: Tensor) -> bytes:
-    """A .npy file's bytes."""
-    array = io.BytesIO()
-    np.save(array, tensor.cpu().numpy().astype(np.float16))
-    return array.getvalue()
-
-
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
-
-
-def _read_tar(path: Path) -> Pairs:
-    parts: dict[str, dict[str, Any]] = {"json": {}, "latents.npy": {}, "noise.npy": {}}
-    with tarfile.open(path, mode="r:") as tar:
-        for member in tar:
-            file = tar.extractfile(member)
-            if file is None:
-                raise ValueError(f"member {member.name} is not a file")
-            key, _, kind = member.name.partition(".")
-            if kind in parts:
-                parts[kind][key] = json.loads(file.read()) if kind == "json" else _array(file.read())
-    records, latents, noise = parts["json"], parts["latents.npy"], parts["noise.npy"]
-    if not records or sorted(records) != sorted(latents) or (noise and sorted(noise) != sorted(latents)):
-        raise ValueError(
-            f"{len(records)} records, {len(latents)} latents and {len(noise)} noises; one record and one of the others "
-            "per pair is expected"
-        )
-    keys = sorted(records)
-    return Pairs(
-        tuple(str(records[key]["prompt"]) for key in keys),
-        torch.tensor([int(records[key]["seed"]) for key in keys], dtype=torch.int64),
-        torch.stack([latents[key] for key in keys]),
-        torch.stack([noise[key] for key in keys]) if noise else None,
-    )
-
-
-def _array(data: bytes) -> Tensor:
-    return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False).astype(np.float32))

@@ -11,11 +11,12 @@ import torch
 
 from training.atomic import save_atomically
 from training.ladd.alignment import Alignment
+from training.ladd.alignment_state import ALIGNMENT_FILE, AlignmentState
 from training.ladd.config import LaddConfig, read_ladd_config
 from training.ladd.gate import Gate
-from training.ladd.journal import METRICS_FILE
+from training.ladd.journal import METRICS_FILE, room_for
 from training.ladd.setup import Parts, assemble
-from training.ladd.state import STATE_FILE
+from training.ladd.state import STATE_FILE, RunState
 from training.ladd.trainer import Trainer
 from training.ladd.warm_start import start_from
 from training.models.checkpoint import AdapterMetadata, load_adapter, save_adapter
@@ -65,7 +66,7 @@ def train(
     config = replace(config, family=str(family))
     folder = Path(config.work_dir) / ("adapter" if retrieves else "lora_only")
     out = out or family / ("adapter.safetensors" if retrieves else "lora_only.safetensors")
-    if (folder / STATE_FILE).exists() and not resume:
+    if any((folder / name).exists() for name in (STATE_FILE, ALIGNMENT_FILE)) and not resume:
         raise ValueError(
             f"{folder} holds a run already; go on with --resume, or delete the folder to start anew"
         )
@@ -79,11 +80,17 @@ def train(
         start_from(start, parts.student, parts.hashes, config.student)
     aligns = retrieves and config.alignment.steps > 0 and start is None and not (folder / STATE_FILE).exists()
     processes.wait()  # before the first state is written: all must have looked
+    kept = AlignmentState(folder, RunState(folder, config, parts.hashes, retrieval=retrieves).identity)
     if aligns:
-        Alignment(config.alignment, parts, clip_norm=config.optimiser.clip_norm, processes=processes).run()
+        alignment = Alignment(
+            config.alignment, parts, clip_norm=config.optimiser.clip_norm, processes=processes
+        )
+        alignment.run(kept, save_minutes=config.run.save_minutes)
     trainer = Trainer(config, parts, folder, processes=processes, retrieves=retrieves)
     if aligns:
         trainer.save()  # a run that is stopped from here on need not align again
+        processes.wait()
+        kept.remove()
     elif resume:
         trainer.resume()
     if processes.is_main:
@@ -147,7 +154,7 @@ def _log_shares(parts: Parts) -> None:
 
 def _record(folder: Path, gate: Gate, step: int) -> None:
     record = {"step": step, "gate": gate.as_record()}
-    with (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+    with room_for(folder / METRICS_FILE), (folder / METRICS_FILE).open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
     text = json.dumps(record, indent=2) + "\n"
     save_atomically(folder / GATE_FILE, lambda beside: beside.write_text(text, encoding="utf-8"))

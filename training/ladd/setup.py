@@ -14,7 +14,7 @@ from tqdm import tqdm
 from training.data.inventions import concept_of
 from training.data.splits import scenes
 from training.data.world import World, parse_world
-from training.family.folder import Family, family_hashes
+from training.family.folder import Family, family_hashes, weights_hash
 from training.ladd.batches import Batcher
 from training.ladd.config import LaddConfig
 from training.ladd.diffusion import Diffusion
@@ -23,13 +23,15 @@ from training.ladd.frozen import load_frozen
 from training.ladd.guide import Guide
 from training.ladd.library import ReferenceFeatures, TrainingLibrary, encode_keys, encode_scenes
 from training.ladd.material import Material
-from training.ladd.neighbours import calibrate, find_neighbours
+from training.ladd.neighbour_cache import kept_neighbours, neighbours_key
+from training.ladd.neighbours import Neighbours, calibrate, find_neighbours
 from training.ladd.own_data import own_material
 from training.ladd.pair_sets import make_pairs, make_real_pairs, real_scenes
 from training.ladd.pairs import Pairs, join_pairs
 from training.ladd.step import Judge
 from training.ladd.strangers import masker_of, strangers_of
 from training.ladd.student import Student
+from training.ladd.vgg_distance import VggDistance
 from training.precision import bf16_is_faster
 
 if TYPE_CHECKING:
@@ -81,7 +83,8 @@ def assemble(config: LaddConfig, family_path: Path, *, retrieves: bool, device: 
     bf16 = config.run.frozen_dtype == "bfloat16" or resolve_bf16(config.run.bf16, device)
     make = own_material if config.data.library else _world_material
     material = make(config, family, teacher, bf16=bf16)
-    return put_together(config, family, teacher, material, retrieves=retrieves, bf16=bf16)
+    kept = Path(config.work_dir) / "neighbours"
+    return put_together(config, family, teacher, material, retrieves=retrieves, bf16=bf16, kept=kept)
 
 
 def put_together(
@@ -92,6 +95,7 @@ def put_together(
     *,
     retrieves: bool,
     bf16: bool,
+    kept: Path | None = None,
 ) -> Parts:
     """Make student, discriminator and batches for what is loaded.
 
@@ -102,12 +106,13 @@ def put_together(
         material: What to learn from.
         retrieves: As `assemble`.
         bf16: Run the networks under bfloat16 autocast.
+        kept: Folder of the neighbours that were found before; None keeps none.
     """
     calibration, library = material.calibration, material.library
     logger.info("lambda is 0 at a cosine of %.4f, 1 at %.4f", calibration.low, calibration.high)
     student = new_student(config, family, retrieves=retrieves)
     features = _reference_features(config, family, student, library, bf16=bf16) if retrieves else None
-    new_batcher = partial(_new_batcher, config, family, material, retrieves=retrieves)
+    new_batcher = partial(_new_batcher, config, family, material, retrieves=retrieves, kept=kept)
     unknown = None if material.unknown is None else new_batcher(material.unknown)
     heads = DiscriminatorHeads(tapped_channels(teacher), width=config.losses.head_width)
     heads.to(family.unet.device)
@@ -121,10 +126,16 @@ def put_together(
         unknown,
         student,
         heads,
-        Judge(teacher, heads, student.diffusion, config.losses, bf16=bf16),
+        Judge(teacher, heads, student.diffusion, config.losses, bf16=bf16, vgg=_vgg(config, family)),
         bf16,
         material.guide,
     )
+
+
+def _vgg(config: LaddConfig, family: Family) -> VggDistance | None:
+    if config.losses.perceptual_network != "vgg":
+        return None
+    return VggDistance(Path(config.losses.perceptual_weights), family.vae)
 
 
 def _world_material(
@@ -238,21 +249,17 @@ def _reference_features(
 
 
 def _new_batcher(
-    config: LaddConfig, family: Family, material: Material, pairs: Pairs, *, retrieves: bool
+    config: LaddConfig,
+    family: Family,
+    material: Material,
+    pairs: Pairs,
+    *,
+    retrieves: bool,
+    kept: Path | None,
 ) -> Batcher:
-    neighbours = find_neighbours(
-        family.text,
-        material.library,
-        pairs,
-        candidates=config.retrieval.candidates,
-        near_duplicate=config.retrieval.near_duplicate,
-        calibration=material.calibration,
-        masker=material.masker,
-        lent=material.lent,
-    )
     return Batcher(
         pairs,
-        neighbours,
+        _neighbours(config, family, material, pairs, kept),
         material.library,
         material.masker,
         retrieval=config.retrieval,
@@ -261,3 +268,22 @@ def _new_batcher(
         seed=config.seed,
         retrieves=retrieves,
     )
+
+
+def _neighbours(
+    config: LaddConfig, family: Family, material: Material, pairs: Pairs, kept: Path | None
+) -> Neighbours:
+    """Find the pairs' neighbours, or read what an earlier run or another process found."""
+    settings = config.retrieval
+    find = partial(
+        find_neighbours, family.text, material.library, pairs, candidates=settings.candidates,
+        near_duplicate=settings.near_duplicate, calibration=material.calibration, masker=material.masker,
+        lent=material.lent,
+    )  # fmt: skip
+    if kept is None:
+        return find()
+    key = neighbours_key(
+        weights_hash(family.path, "text_encoder"), material.library, pairs, material.masker, material.lent,
+        candidates=settings.candidates, near_duplicate=settings.near_duplicate,
+    )  # fmt: skip
+    return kept_neighbours(kept, key, material.calibration, find)

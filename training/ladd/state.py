@@ -41,6 +41,7 @@ class RunState:
             for key, value in asdict(config).items()
             if key not in ("run", "data", "family", "work_dir")
         }
+        fixed["losses"].pop("perceptual_weights")  # a place on the disk, as the family's
         self.identity: dict[str, Any] = {**fixed, "base": base_hashes, "retrieval": retrieval}
 
     def save(
@@ -79,7 +80,10 @@ class RunState:
             "heads": heads.state_dict(),
             "optimisers": {name: optimiser.state_dict() for name, optimiser in optimisers.items()},
         }
-        save_atomically(self.path, lambda beside: torch.save(state, beside))
+        try:
+            save_atomically(self.path, lambda beside: torch.save(state, beside))
+        except OSError as error:
+            raise OSError(f"{error}, with --resume") from error
 
     def load(
         self,
@@ -127,6 +131,7 @@ class RunState:
         here = json.loads(json.dumps(self.identity))
         if "configs" not in found.get("base", {}):  # a state from before they were hashed
             here["base"].pop("configs", None)
+        found.get("losses", {}).setdefault("perceptual_network", "teacher")  # from before there was a choice
         differing = sorted(key for key in {*found, *here} if found.get(key) != here.get(key))
         if differing:
             lines = "; ".join(f"{key}: {found.get(key)} there, {here.get(key)} here" for key in differing)

@@ -25,6 +25,8 @@ from training.ladd.timing import Stopwatch
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
+    from training.ladd.vgg_distance import VggDistance
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -48,6 +50,7 @@ class Judge:
         diffusion: The family's schedule.
         losses: Weights and settings.
         bf16: Run the teacher under bfloat16 autocast.
+        vgg: What measures the perceptual distance where `losses` names VGG16.
     """
 
     def __init__(
@@ -58,7 +61,13 @@ class Judge:
         losses: LossesConfig,
         *,
         bf16: bool,
+        vgg: VggDistance | None = None,
     ) -> None:
+        if (losses.perceptual_network == "vgg") != (vgg is not None):
+            raise ValueError(
+                f'perceptual_network is "{losses.perceptual_network}"; a VggDistance belongs to "vgg"'
+            )
+        self.vgg = vgg
         self.teacher, self.heads, self.diffusion, self.losses, self.bf16 = (
             teacher,
             heads,
@@ -96,10 +105,14 @@ class Judge:
         """
         latents = denoised.detach().requires_grad_()
         first, last = self._judged_rows(len(latents))
-        with watch.phase("perceptual"):
-            view = random_view(self.views, generator, last.stop - last.start)
-            losses = {"perceptual": self._perceptual(latents[last], target[last], prompt_embeds[last], view)}
-            gradients = {"perceptual": _gradient(losses["perceptual"], latents)}
+        losses, gradients = {}, {}
+        view = random_view(self.views, generator, last.stop - last.start)
+        if self.losses.perceptual_network != "none":
+            with watch.phase("perceptual"):
+                losses["perceptual"] = self._perceptual(
+                    latents[last], target[last], prompt_embeds[last], view
+                )
+                gradients["perceptual"] = _gradient(losses["perceptual"], latents)
         with watch.phase("adversarial"):
             timestep = torch.randint(self.diffusion.num_timesteps, (first.stop,), generator=generator)
             timestep = timestep.to(latents.device)
@@ -151,11 +164,14 @@ class Judge:
         """The weights of the losses at a step: the adversarial one rises from 0 over the first steps."""
         ramp = self.losses.adversarial_ramp
         adversarial = self.losses.adversarial * (min(1.0, step / ramp) if ramp else 1.0)
-        return {
+        weights = {
             "smooth_l1": self.losses.smooth_l1,
             "perceptual": self.losses.perceptual,
             "adversarial": adversarial,
         }
+        if self.losses.perceptual_network == "none":
+            del weights["perceptual"]
+        return weights
 
     def _judged_rows(self, batch: int) -> tuple[slice, slice]:
         """The first rows, for the discriminator, and the last ones, for the perceptual distance; two at least."""
@@ -173,6 +189,10 @@ class Judge:
     def _perceptual(
         self, latents: Tensor, target: Tensor, prompt_embeds: Tensor, view: tuple[Tensor, Tensor]
     ) -> Tensor:
+        if self.vgg is not None:
+            with torch.autocast(latents.device.type, torch.bfloat16, enabled=self.bf16):
+                distance: Tensor = self.vgg(latents, target)
+            return distance.float()
         timestep = torch.full((len(latents),), self.losses.perceptual_timestep, device=latents.device)
 
         def look(at: Tensor) -> list[Tensor]:

@@ -202,20 +202,27 @@ class Trainer:
                 losses[kind] = float(smooth_l1(self.draw(batch).cpu(), batch.target, beta=beta))
         return losses
 
-    def draw_sheet(self) -> None:
-        """Draw a sample sheet with the running means, and one of unknown things where there are such pairs."""
+    def draw_sheet(self) -> dict[str, Path]:
+        """Draw a sample sheet with the running means, and one of unknown things where there are such pairs.
+
+        Returns:
+            Name -> the PNG file.
+        """
         sheets = {"": self.parts.held_out, "-unknown": self.parts.unknown}
+        drawn = {}
         with self.average.applied():
             for name, batcher in sheets.items():
                 if batcher is not None:
+                    path = drawn[f"sheet{name}"] = self.folder / "sheets" / f"{self.step:06d}{name}.png"
                     draw_sheet(
-                        self.folder / "sheets" / f"{self.step:06d}{name}.png",
+                        path,
                         batcher,
                         self.parts.family.vae,
                         self.draw,
                         self.draw_base,
                         rows=self.config.run.sheet_rows,
                     )
+        return drawn
 
     def save(self) -> None:
         """Write the state; the main process's, for all hold the same."""
@@ -268,7 +275,8 @@ class Trainer:
             self.health.look(self.step, means)
             bar.set_postfix(_short(means), refresh=False)
         if self.step % run.sheet_every == 0 or is_last:
-            self.draw_sheet()
+            for name, picture in self.draw_sheet().items():
+                journal.show(self.step, name, picture)
             if self.retrieves:
                 losses = self.measure_references()
                 journal.record(self.step, {f"held_out/{kind}": loss for kind, loss in losses.items()})

@@ -83,6 +83,16 @@ class HSpaceAdapter(nn.Module):
         delta: Tensor = self.proj_out(tokens).transpose(1, 2)
         return delta.reshape(batch, channels, height, width)
 
+    def inject(
+        self, h: Tensor, reference_h: Tensor, reference_weight: Tensor, strength: Tensor | float = 1.0
+    ) -> Tensor:
+        """Compute what the references add to h, and add it: arguments as of `forward` and `fuse`.
+
+        Returns:
+            (B, C, H, W), the input of `split_unet.decode`.
+        """
+        return fuse(h, self(h, reference_h, reference_weight), reference_weight, strength)
+
 
 def _logit_bias(reference_weight: Tensor, tokens: int) -> Tensor:
     """(B, K) lambdas -> (B, 1, K*T): log(lambda_i) on each token of reference i, `MASKED_LOGIT` if 0."""

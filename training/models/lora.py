@@ -74,7 +74,7 @@ def lora_state(unet: nn.Module) -> dict[str, Tensor]:
     Raises:
         ValueError: The U-Net carries no LoRA.
     """
-    named = _named_lora(unet)
+    named = named_lora(unet)
     return {name: parameter.detach().cpu().clone().contiguous() for name, parameter in named.items()}
 
 
@@ -88,7 +88,7 @@ def load_lora(unet: nn.Module, state: Mapping[str, Tensor]) -> None:
     Raises:
         ValueError: A layer is missing, unknown, or of another shape (another base, or another rank).
     """
-    named = _named_lora(unet)
+    named = named_lora(unet)
     missing, unknown = sorted(named.keys() - state.keys()), sorted(state.keys() - named.keys())
     if missing or unknown:
         raise ValueError(
@@ -132,7 +132,7 @@ def fuse_and_strip(unet: UNet2DConditionModel) -> None:
         ValueError: The U-Net carries no LoRA.
         RuntimeError: PEFT left a wrapper behind.
     """
-    _named_lora(unet)  # refuses a U-Net without LoRA
+    named_lora(unet)  # refuses a U-Net without LoRA
     with torch.no_grad():
         unet.fuse_lora(safe_fusing=True)  # type: ignore[no-untyped-call]
     unet.unload_lora()  # type: ignore[no-untyped-call]
@@ -141,7 +141,12 @@ def fuse_and_strip(unet: UNet2DConditionModel) -> None:
         raise RuntimeError(f"PEFT left wrappers behind after fusing, for example at {wrapped[:1]}")
 
 
-def _named_lora(unet: nn.Module) -> dict[str, nn.Parameter]:
+def named_lora(unet: nn.Module) -> dict[str, nn.Parameter]:
+    """The LoRA weights by the names that `lora_state` gives them.
+
+    Raises:
+        ValueError: The U-Net carries no LoRA.
+    """
     named = {
         name.replace(f".{_NAME}.", "."): parameter
         for name, parameter in unet.named_parameters()

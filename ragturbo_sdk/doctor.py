@@ -1,0 +1,179 @@
+"""``ragturbo doctor``: what this machine has for drawing, what is in the way, and the cure of each problem."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ragturbo_runtime.bundle import Bundle
+from ragturbo_runtime.diagnosis import Machine, Problem
+from ragturbo_runtime.diagnosis import examine as examine_machine
+from ragturbo_runtime.errors import InvalidInputError, RagTurboError
+from ragturbo_runtime.probe import probe
+from ragturbo_sdk._version import __version__
+
+_GIB = 2**30
+
+
+@dataclass(frozen=True)
+class DoctorReport:
+    """What was found."""
+
+    asked: str
+    """The device that was asked for."""
+    machine: Machine
+    device: str | None
+    """The device that a graph of the model really ran on; None where none did."""
+    bundle: str
+    """The model: name, version and flavours, or why it cannot be opened."""
+    problems: tuple[Problem, ...]
+
+    @property
+    def can_draw(self) -> bool:
+        """Whether a graph of the model ran on the device that was asked for, and nothing else is in the way."""
+        return self.device is not None and not any(problem.needed_for == "all" for problem in self.problems)
+
+    def as_dict(self) -> dict[str, Any]:
+        """What ``ragturbo doctor --json`` prints."""
+        machine = dataclasses.asdict(self.machine)
+        return {
+            "can_draw": self.can_draw,
+            "device": {"asked": self.asked, "used": self.device},
+            "system": _system(),
+            "onnxruntime": {
+                key: machine[key]
+                for key in ("distributions", "runtime", "runtime_fault", "built_for", "providers")
+            },
+            "cuda": {"libraries": machine["libraries"], "driver": machine["driver"]},
+            "scann": _scann(),
+            "bundle": self.bundle,
+            "problems": [dataclasses.asdict(problem) for problem in self.problems],
+        }
+
+    def as_text(self) -> str:
+        """The same for people."""
+        lines = [f"{name:<20}{value}" for name, value in self._facts()]
+        for problem in self._worth_saying():
+            mark = "problem" if problem.needed_for == "all" or self.device is None else "for CUDA"
+            lines += [f"{mark}: {problem.what}", f"  cure: {problem.cure}"]
+        if self.can_draw:
+            return "\n".join([*lines, f"ragturbo can draw on {self.device}"])
+        return "\n".join([*lines, f"ragturbo cannot draw on {self.asked!r}"])
+
+    def _facts(self) -> Iterator[tuple[str, str]]:
+        machine, driver = self.machine, self.machine.driver
+        yield from ((name.replace("_", " "), _plain(value)) for name, value in _system().items())
+        yield "onnxruntime", ", ".join(machine.distributions) or "not installed"
+        yield "built for", f"CUDA {machine.built_for}" if machine.built_for else "the CPU"
+        yield "providers", ", ".join(machine.providers) or "none"
+        runs = f"runs CUDA {driver.cuda}" if driver.cuda else "libcuda does not load"
+        yield "driver", f"{driver.version or 'unknown'}, {runs}" if driver.version or driver.cuda else "none"
+        for card in driver.cards:
+            free, total = card.free_bytes / _GIB, card.memory_bytes / _GIB
+            yield f"card cuda:{card.index}", f"{card.name}, {free:.1f} of {total:.1f} GiB free"
+        for library in machine.libraries:
+            yield library.name, library.found or f"does not load ({library.why})"
+        yield "scann", _scann() or "none: exact search in numpy"
+        yield "model", self.bundle
+
+    def _worth_saying(self) -> list[Problem]:
+        """Without a trace of NVIDIA, nobody who asked for the CPU wants to read what CUDA lacks."""
+        machine = self.machine
+        nvidia = (
+            machine.driver.version
+            or machine.driver.cuda
+            or machine.built_for
+            or len(machine.distributions) > 1
+        )
+        cpu_will_do = self.can_draw and not nvidia
+        return [problem for problem in self.problems if problem.needed_for == "all" or not cpu_will_do]
+
+
+def examine(bundle: str | Path | None = None, *, device: str = "auto") -> DoctorReport:
+    """Look at the machine, the model, and whether one of its graphs runs on the device.
+
+    Args:
+        bundle: The model's folder; None for the one that came with ragturbo.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+
+    Returns:
+        The report: what cannot be used is in it, and not raised.
+
+    Raises:
+        InvalidInputError: The device's name cannot be read.
+    """
+    from ragturbo_sdk.generator import BUNDLED_MODEL
+
+    machine = examine_machine()
+    problems = machine.problems()
+    used = None
+    try:
+        opened = Bundle.load(BUNDLED_MODEL if bundle is None else bundle, sdk_version=__version__)
+    except RagTurboError as error:
+        said = error.message
+        problems.append(Problem(f"the model: {error.message}", error.hint or "give another --bundle", "all"))
+    else:
+        manifest = opened.manifest
+        flavours = sorted({graph.flavour for graph in manifest.graphs.values()})
+        said = f"{manifest.name} {manifest.bundle_version} ({', '.join(flavours)}), files complete"
+        if machine.runtime is not None:
+            used, found = _try(opened, device)
+            problems += found
+    return DoctorReport(device, machine, used, said, tuple(problems))
+
+
+def _try(bundle: Bundle, device: str) -> tuple[str | None, list[Problem]]:
+    """Run one small graph on the device; name the device, or the problem."""
+    try:
+        return probe(bundle, device=device), []
+    except InvalidInputError:
+        raise
+    except RagTurboError as error:
+        # What stands in brackets is said by the facts and the other problems.
+        what, _, _ = error.message.partition(" (installed: ")
+        cure = (error.hint or "see the other problems").removesuffix("; ragturbo doctor tells everything")
+        return None, [Problem(what, cure, "all")]
+
+
+def _system() -> dict[str, Any]:
+    """Facts that have nothing to do with CUDA."""
+    return {
+        "ragturbo": __version__,
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "platform": f"{platform.system()} {platform.machine()}",
+        "cores": _cores(),
+        "free_memory_bytes": _free_memory(),
+    }
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _free_memory() -> int | None:
+    """Bytes that a new program can have without swapping; None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = next(line for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return None
+    return int(found.split()[1]) * 1024
+
+
+def _scann() -> str | None:
+    try:
+        return metadata.version("scann")
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(value: object) -> str:
+    return "unknown" if value is None else str(value)

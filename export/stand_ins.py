@@ -59,7 +59,12 @@ def take_weights(model: ir.Model) -> dict[str, Weight]:
     taken = {}
     for name, value in model.graph.initializers.items():
         tensor = value.const_value
-        if tensor is None or len(tensor.shape) < 2 or not _is_weight(value):
+        if (
+            tensor is None
+            or tensor.dtype != ir.DataType.FLOAT
+            or len(tensor.shape) < 2
+            or not _is_weight(value)
+        ):
             continue
         taken[name] = Weight(tensor)
         value.const_value = ir.ExternalTensor(

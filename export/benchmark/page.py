@@ -85,7 +85,7 @@ def _section(device: str, family: str, entry: Mapping[str, Any]) -> str:
         "",
         *graphs_table(entry),
         "",
-        f"{entry['rounds']} rounds, {entry['together']} processes side by side, {entry['threads']} threads, "
+        f"Rounds: {entry['rounds']}; processes side by side: {entry['together']}; threads: {entry['threads']}; "
         f'{entry["references"]} references, "{entry["prompt"]}". {packages}.',
         "",
     ]

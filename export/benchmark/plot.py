@@ -21,7 +21,7 @@ COLOURS = {
     "vae_decoder": GREEN,
 }
 """Of the graphs; what is left of a bar is what the chain itself takes."""
-_REST = "the rest"
+_REST, _FLOOR = "the rest", "floor"
 
 
 def file_name(device: str, family: str) -> str:
@@ -38,7 +38,7 @@ def draw_plot(entry: Mapping[str, Any], path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [row for row in LABELS if row in entry["ms"]]
-    with new_figure(path, 7.0, 1.1 + 0.32 * len(rows)) as figure:
+    with new_figure(path, 7.0, 1.3 + 0.32 * len(rows)) as figure:
         axes = figure.add_subplot()
         for place, row in enumerate(reversed(rows)):
             p50, p95 = entry["ms"][row]["p50"], entry["ms"][row]["p95"]
@@ -48,15 +48,16 @@ def draw_plot(entry: Mapping[str, Any], path: Path) -> None:
             axes.annotate(
                 f"{p50:,.4g}", (max(p50, p95), place), (4, 0), textcoords="offset points", va="center"
             )
-        axes.axvline(entry["floor_ms"], color="black", linewidth=0.9, linestyle="--", label="floor")
+        axes.axvline(entry["floor_ms"], color="black", linewidth=0.9, linestyle="--", label=_FLOOR)
         axes.set_yticks(range(len(rows)), [LABELS[row] for row in reversed(rows)])
         axes.grid(visible=False, axis="y")
         axes.margins(x=0.1)
         axes.set_xlim(left=0)
         axes.set_xlabel("milliseconds for one picture: median, and a line to the 95th percentile")
         handles, labels = axes.get_legend_handles_labels()
-        shown = dict(zip(labels, handles, strict=True))
-        figure.legend(shown.values(), shown.keys(), loc="outside upper center", ncols=len(shown))
+        found = dict(zip(labels, handles, strict=True))
+        shown = [label for label in (*map(_words, COLOURS), _REST, _FLOOR) if label in found]
+        figure.legend([found[label] for label in shown], shown, loc="outside upper center", ncols=4)
 
 
 def _bar(axes: Axes, place: int, total: float, stages: Mapping[str, float]) -> None:
@@ -65,8 +66,12 @@ def _bar(axes: Axes, place: int, total: float, stages: Mapping[str, float]) -> N
     for graph, colour in COLOURS.items():
         width = min(stages.get(graph, 0.0), total - left)
         if width > 0:
-            axes.barh(place, width, 0.62, left=left, color=colour, label=graph.replace("_", " "))
+            axes.barh(place, width, 0.62, left=left, color=colour, label=_words(graph))
             left += width
     if total > left:
         colour, label = (GRAY, _REST) if stages else (PALE, None)
         axes.barh(place, total - left, 0.62, left=left, color=colour, label=label)
+
+
+def _words(graph: str) -> str:
+    return graph.replace("_", " ")

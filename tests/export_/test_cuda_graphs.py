@@ -196,7 +196,7 @@ def test_a_graph_wired_wrong_is_found(traced):
     right = onnx_ir.to_proto(
         checking_copy(put_back(to_float16(copy.deepcopy(fused), spec.name, []), weights))
     )
-    assert compare(right, spec).psnr_db > 70
+    assert compare(right, spec).psnr_db > MIN_PSNR_DB + 10
     assert compare(wrong, spec).psnr_db < MIN_PSNR_DB
 
 

@@ -20,6 +20,8 @@ references = 2
 candidates = 4
 reference_caption = "empty"
 
+[masking]
+share = 0.5
 [student]
 attention_heads = 2
 

@@ -26,12 +26,13 @@ DEV := .venv/bin/python
 DEMO := .venv-demo/bin/python
 PICTURE ?= ragturbo-demo.png
 FAMILY := training/weights/emoji
+BUNDLE := ragturbo_sdk/bundles/emoji
 CONFIG := training/configs/emoji.toml
 # One file for every platform, with no index address in it.
 LOCK := --quiet --extra cpu --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test lint format package results study train export lock clean distclean
+.PHONY: help demo test lint format package results study bench train export lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +84,9 @@ results: .venv/.stamp ## measure the family: docs/results.md, docs/new_concepts.
 
 study: .venv/.stamp ## compare single choices of the training: docs/study.md; half an hour of one core
 	$(DEV) -m training.study --family $(FAMILY) --config training/configs/study_emoji.toml --out docs
+
+bench: .venv/.stamp ## measure the bundle beside diffusers and optimum: docs/performance.md; make bench FAMILY= BUNDLE= ARGS=
+	$(DEV) -m export.bench --bundle $(BUNDLE) --base $(FAMILY) --out docs $(ARGS)
 
 lock: $(UV) ## renew both constraints files from pyproject.toml; make lock ARGS=--upgrade takes newer releases
 	$(UV) pip compile pyproject.toml $(LOCK) --group dev --group baseline --output-file constraints-dev.txt $(ARGS)

@@ -55,7 +55,7 @@ def _bench(options: argparse.Namespace) -> int:
         device, options.rounds, threads, options.optimum, options.skip, options.together, options.seeds
     )
     entry = run(inputs, plan, _say)
-    label, family = device.label(threads), inputs.manifest.family.name
+    label, family = device.label(threads), inputs.key
     _print(label, family, entry)
     document = merged(document, label, family, entry)
     write_document(path, document)

@@ -21,7 +21,7 @@ from export.stored import Stored
 from export.torch_sessions import TorchSession, torch_pipeline
 from export.trace import trace
 from ragturbo_runtime.files import file_entry
-from ragturbo_runtime.manifest import MANIFEST_FILE, GraphEntry, Parity
+from ragturbo_runtime.manifest import MANIFEST_FILE, GraphEntry, Manifest, Parity
 from ragturbo_runtime.manifest_json import write_manifest
 from ragturbo_runtime.providers import cpu_device
 from ragturbo_runtime.session import GraphSession, SessionOptions
@@ -64,25 +64,34 @@ def write_bundle(
             spec.name: _write_graph(folder, spec, way, report)
             for spec in tqdm(specs, desc="graphs", unit="graph")
         }
-        graphs = {name: _describe(folder, name, way, one) for name, one in stored.items()}
-        write_tokenizer_json(folder / TOKENIZER_FILE)
-        library = None
-        if entries:
-            encoders = (
-                _on_cpu(folder, graphs) if way.on_cpu else {spec.name: TorchSession(spec) for spec in specs}
-            )
-            library = build_library(
-                folder, entries, models, encoders, Tokenizer.load(folder / TOKENIZER_FILE, CONTEXT_LENGTH)
-            )
-        licence = ", ".join(sorted({entry.licence for entry in entries}))
-        tokenizer = file_entry(folder, TOKENIZER_FILE)
-        manifest = make_manifest(models, graphs, tokenizer, library, licence)
+        manifest = _assemble(folder, models, entries, specs, stored, way)
         write_manifest(folder, manifest)
         load = load_on_cpu if way.on_cpu else torch_pipeline(specs, stored)
-        parity = compare_chain(folder, models, entries, load=load)
+        parity = compare_chain(folder, models, entries, load=load, minimum=way.chain_psnr_db)
         write_manifest(folder, dataclasses.replace(manifest, parity=parity))
         report(describe_parity("chain", parity, unit=" of 255"))
     return out
+
+
+def _assemble(
+    folder: Path,
+    models: Models,
+    entries: Sequence[Entry],
+    specs: Sequence[GraphSpec],
+    stored: Mapping[str, Stored],
+    way: Flavour,
+) -> Manifest:
+    """Add tokenizer and library to the graphs, and describe all of it."""
+    graphs = {name: _describe(folder, name, way, one) for name, one in stored.items()}
+    write_tokenizer_json(folder / TOKENIZER_FILE)
+    library = None
+    if entries:
+        tokenizer = Tokenizer.load(folder / TOKENIZER_FILE, CONTEXT_LENGTH)
+        in_torch = {spec.name: TorchSession(spec) for spec in specs}
+        encoders = _on_cpu(folder, graphs) if way.on_cpu else in_torch
+        library = build_library(folder, entries, models, encoders, tokenizer)
+    licence = ", ".join(sorted({entry.licence for entry in entries}))
+    return make_manifest(models, graphs, file_entry(folder, TOKENIZER_FILE), library, licence)
 
 
 def describe_parity(name: str, parity: Parity, *, unit: str = "") -> str:
@@ -94,8 +103,7 @@ def describe_parity(name: str, parity: Parity, *, unit: str = "") -> str:
 
 def _write_graph(folder: Path, spec: GraphSpec, way: Flavour, report: Callable[[str], None]) -> Stored:
     stored = way.store(trace(spec, way.translations()), spec, folder / spec.name)
-    size = sum(path.stat().st_size for path in (stored.path, stored.data) if path is not None)
-    report(f"{describe_parity(spec.name, stored.parity)}, {size / 1e6:.1f} MB{_kind(stored)}")
+    report(f"{describe_parity(spec.name, stored.parity)}, {stored.bytes / 1e6:.1f} MB{_kind(stored)}")
     return stored
 
 
@@ -113,7 +121,13 @@ def _kind(stored: Stored) -> str:
         return ", float16" + (f" but for {', '.join(kept)}" if kept else "")
     model = onnx.load(stored.path, load_external_data=False)
     large = {tensor.data_type for tensor in model.graph.initializer if tensor.ByteSize() > 1024}
-    return ", float16 weights" if onnx.TensorProto.FLOAT16 in large else ""
+    kinds = {
+        onnx.TensorProto.FLOAT16: "float16",
+        onnx.TensorProto.UINT8: "int8",
+        onnx.TensorProto.INT8: "int8",
+    }
+    found = sorted({kinds[kind] for kind in large if kind in kinds})
+    return f", {' and '.join(found)} weights" if found else ""
 
 
 def _on_cpu(folder: Path, graphs: Mapping[str, GraphEntry]) -> dict[str, Encoder]:

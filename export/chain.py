@@ -52,6 +52,7 @@ def compare_chain(
     entries: Sequence[Entry],
     *,
     load: Callable[[Bundle], Pipeline] = load_on_cpu,
+    minimum: float = CHAIN_MIN_PSNR_DB,
 ) -> Parity:
     """Draw with the runtime and with torch: alone and in a batch, with and without references, one step and two.
 
@@ -60,20 +61,19 @@ def compare_chain(
         models: What it was made from.
         entries: Its library's pictures, in order; empty without a library.
         load: Opens the bundle to draw with it.
+        minimum: How near the pictures must come, dB.
 
     Returns:
         The worst of all pictures: PSNR in dB of the 8-bit pixels, and the largest difference in 8-bit levels.
 
     Raises:
-        ParityError: A picture is further off than `CHAIN_MIN_PSNR_DB`.
+        ParityError: A picture is further off than the minimum.
         RagTurboError: The runtime refuses the bundle, or cannot draw.
     """
     references = models.metadata.references if entries else 0
     opened = Bundle.load(bundle, verify="full")
     requests = [
-        DrawRequest(
-            _PROMPTS[:count], tuple(range(count)), steps=steps, references=references if used else 0
-        )
+        DrawRequest(_PROMPTS[:count], tuple(range(count)), steps=steps, references=references if used else 0)
         for count, steps, used in (_SMALL_CASES if models.latent_cells <= _SMALL_LATENTS else _LARGE_CASES)
     ]
     with load(opened) as pipeline:
@@ -87,7 +87,7 @@ def compare_chain(
         differences.append(max_abs_diff(ours.images, theirs))
         ratios.append(psnr_db(ours.images, theirs))
     worst = float(np.min(ratios))
-    if not worst >= CHAIN_MIN_PSNR_DB:
+    if not worst >= minimum:
         raise ParityError("chain", max_abs_diff=float(np.max(differences)), atol=None, psnr_db=worst)
     return Parity(max_abs_diff=float(np.max(differences)), psnr_db=worst, atol=None)
 

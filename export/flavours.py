@@ -8,9 +8,12 @@ from pathlib import Path
 
 import onnx_ir
 
+from export.chain import CHAIN_MIN_PSNR_DB
 from export.cuda_storage import store_cuda
 from export.errors import ExportError
 from export.graphs import GraphSpec
+from export.int8_storage import MIN_PSNR_DB as INT8_MIN_PSNR_DB
+from export.int8_storage import store_int8
 from export.storage import store
 from export.stored import Stored
 from export.translations import Table, cuda_translations, translations
@@ -26,23 +29,21 @@ class Flavour:
         store: Rewrites a traced graph as it must be, compares it with torch, and writes it into a folder.
         on_cpu: Whether this machine's CPU can run what was written. Where it cannot, torch encodes the library and
             draws the chain's pictures, rounding as the graphs do.
+        chain_psnr_db: How near the whole chain's pictures must come to torch's, dB.
     """
 
     name: str
     translations: Callable[[], Table]
     store: Callable[[onnx_ir.Model, GraphSpec, Path], Stored]
     on_cpu: bool = True
-
-
-def _store_portable(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Stored:
-    path, data, parity = store(model, spec, folder)
-    return Stored(path, data, parity, spec.inputs, spec.outputs)
+    chain_psnr_db: float = CHAIN_MIN_PSNR_DB
 
 
 FLAVOURS: Mapping[str, Flavour] = {
     flavour.name: flavour
     for flavour in (
-        Flavour("portable", translations, _store_portable),
+        Flavour("portable", translations, store),
+        Flavour("cpu-int8", translations, store_int8, chain_psnr_db=INT8_MIN_PSNR_DB),
         Flavour("cuda-fp16", cuda_translations, store_cuda, on_cpu=False),
     )
 }

@@ -1,8 +1,9 @@
 """Weights as int8, arithmetic in float32 or int8: a quarter of the memory, for machines that lack it.
 
-Linear layers become ONNX Runtime's MatMulNBits, quantised by its own library in blocks along the input; kernels of
-convolutions are dequantised while drawing, one after the other; of embedding tables only the rows that are looked up.
-All of it is symmetric: w = scale * q, |q| <= 127.
+Linear layers become ONNX Runtime's MatMulNBits, with a scale for each block along the input; kernels of convolutions
+are dequantised while drawing, one after the other; of embedding tables only the rows that are looked up. All of it is
+symmetric: w = scale * q, |q| <= 127. (ONNX Runtime's own quantiser would do for the linear layers alone, and turns the
+whole program's logging on when it is imported.)
 """
 
 from __future__ import annotations
@@ -11,10 +12,6 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
-from onnxruntime.quantization.matmul_nbits_quantizer import (
-    DefaultWeightOnlyQuantConfig,
-    DefaultWeightOnlyQuantizer,
-)
 
 SMALLEST = 4096
 """Weights with fewer elements stay float32: they would save nothing."""
@@ -77,17 +74,42 @@ def _weight(value: ir.Value | None) -> NDArray[np.float32] | None:
     return np.asarray(constant.numpy(), np.float32)
 
 
-def _linear(graph: ir.Graph, node: ir.Node, weight: NDArray[np.float32]) -> None:
-    config = DefaultWeightOnlyQuantConfig(
-        block_size=BLOCK_SIZE, is_symmetric=True, accuracy_level=ACCURACY_LEVEL, bits=8
-    )
-    packed, scales, _ = DefaultWeightOnlyQuantizer(config).qbits_block_quant(np.ascontiguousarray(weight))
+def blocks_int8(weight: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Quantise a linear layer as MatMulNBits reads it (ONNX Runtime's ContribOperators.md, bits = 8).
+
+    Args:
+        weight: (K, N), for x @ weight.
+
+    Returns:
+        (N, blocks, BLOCK_SIZE) uint8, of which 128 is zero, padded with it; (N, blocks) scales.
+    """
     rows, columns = weight.shape
-    tape = ir.tape.Tape()
+    padded = np.pad(weight, ((0, -rows % BLOCK_SIZE), (0, 0)))
+    blocks = padded.T.reshape(columns, -1, BLOCK_SIZE)
+    largest = np.abs(blocks).max(axis=2)
+    scale = np.where(largest > 0, largest / np.float32(127), np.float32(1)).astype(np.float32)
+    return (np.rint(blocks / scale[..., None]) + 128).astype(np.uint8), scale
+
+
+def _linear(graph: ir.Graph, node: ir.Node, weight: NDArray[np.float32]) -> None:
+    packed, scales = blocks_int8(weight)
+    rows, columns = weight.shape
     name = _name(node, 1)
-    inputs = [node.inputs[0], _initialiser(graph, f"{name}.q", packed), _initialiser(graph, f"{name}.s", scales)]
-    attributes = {"K": rows, "N": columns, "bits": 8, "block_size": BLOCK_SIZE, "accuracy_level": ACCURACY_LEVEL}
-    tape.op("MatMulNBits", inputs, attributes, domain="com.microsoft", version=1, output=_like(node.outputs[0]))
+    inputs = [
+        node.inputs[0],
+        _initialiser(graph, f"{name}.q", packed),
+        _initialiser(graph, f"{name}.s", scales),
+    ]
+    attributes = {
+        "K": rows,
+        "N": columns,
+        "bits": 8,
+        "block_size": BLOCK_SIZE,
+        "accuracy_level": ACCURACY_LEVEL,
+    }
+    tape = ir.tape.Tape()
+    output = _like(node.outputs[0])
+    tape.op("MatMulNBits", inputs, attributes, domain="com.microsoft", version=1, output=output)
     _swap(graph, node, tape)
 
 
@@ -108,10 +130,15 @@ def _look_up(graph: ir.Graph, node: ir.Node, table: NDArray[np.float32]) -> None
     values, scale = symmetric_int8(table, 0)
     name = _name(node, 0)
     tape = ir.tape.Tape()
-    numbers, scales = _initialiser(graph, f"{name}.q", values), _initialiser(graph, f"{name}.s", scale[:, None])
+    numbers, scales = (
+        _initialiser(graph, f"{name}.q", values),
+        _initialiser(graph, f"{name}.s", scale[:, None]),
+    )
     found = tape.op("Gather", [numbers, node.inputs[1]], {"axis": 0})
     factor = tape.op("Gather", [scales, node.inputs[1]], {"axis": 0})
-    tape.op("Mul", [tape.op("Cast", [found], {"to": ir.DataType.FLOAT}), factor], output=_like(node.outputs[0]))
+    tape.op(
+        "Mul", [tape.op("Cast", [found], {"to": ir.DataType.FLOAT}), factor], output=_like(node.outputs[0])
+    )
     _swap(graph, node, tape)
 
 
@@ -128,7 +155,9 @@ def _name(node: ir.Node, place: int) -> str:
 
 def _initialiser(graph: ir.Graph, name: str, values: NDArray[np.generic]) -> ir.Value:
     tensor = ir.tensor(values, name=name)
-    value = ir.Value(name=name, const_value=tensor, shape=ir.Shape(values.shape), type=ir.TensorType(tensor.dtype))
+    value = ir.Value(
+        name=name, const_value=tensor, shape=ir.Shape(values.shape), type=ir.TensorType(tensor.dtype)
+    )
     graph.register_initializer(value)
     return value
 

@@ -158,7 +158,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--flavour",
-        choices=("portable", "cuda-fp16"),  # those of export.flavours, which takes seconds to import
+        choices=(
+            "portable",
+            "cpu-int8",
+            "cuda-fp16",
+        ),  # those of export.flavours, which takes seconds to import
         default="portable",
         help="portable: any provider; cuda-fp16: fused and in half precision, for CUDA alone",
     )

@@ -60,10 +60,9 @@ def write_pipeline(models: Models, out: Path, *, report: Callable[[str], None]) 
 
 
 def _write_graph(folder: Path, spec: GraphSpec, report: Callable[[str], None]) -> Parity:
-    path, data, parity = store(trace(spec), spec, folder)
-    size = path.stat().st_size + (0 if data is None else data.stat().st_size)
-    report(f"{describe_parity(spec.name, parity)}, {size / 1e6:.1f} MB")
-    return parity
+    stored = store(trace(spec), spec, folder)
+    report(f"{describe_parity(spec.name, stored.parity)}, {stored.bytes / 1e6:.1f} MB")
+    return stored.parity
 
 
 def _write_configs(folder: Path, models: Models) -> None:

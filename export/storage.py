@@ -18,6 +18,7 @@ import onnx_ir
 from export.float16_weights import store_float16
 from export.graphs import GraphSpec
 from export.parity import MIN_PSNR_DB, ROUNDED_FACTOR, compare, require
+from export.stored import Stored
 from export.trace import check_whole, to_proto
 from export.upsampling import halve_upsampling
 from ragturbo_runtime.files import sync_file, write_bytes
@@ -34,7 +35,7 @@ SMALLEST_EXTERNAL = 1024
 """Weights of fewer bytes stay in the graph."""
 
 
-def store(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Path | None, Parity]:
+def store(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Stored:
     """Write a graph, if it computes what torch computes.
 
     Args:
@@ -43,7 +44,7 @@ def store(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Pa
         folder: Of this graph; it is made.
 
     Returns:
-        The graph's file; the file of its weights, or None if the graph holds them; and its parity.
+        What was written.
 
     Raises:
         ParityError: It is further from torch than its tolerance.
@@ -56,7 +57,7 @@ def store(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Pa
         return _store_beside(model, spec, folder)
     proto, parity = smallest_within_tolerance(to_proto(model, spec), spec)
     path = write_bytes(folder / GRAPH_FILE, proto.SerializeToString(deterministic=True))
-    return path, None, parity
+    return Stored(path, None, parity, spec.inputs, spec.outputs)
 
 
 def weight_bytes(model: onnx_ir.Model) -> int:
@@ -64,8 +65,28 @@ def weight_bytes(model: onnx_ir.Model) -> int:
     return sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
 
 
-def _store_beside(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Path, Parity]:
-    """Weights first, then the graph that points to them; ONNX Runtime reads both as a user will."""
+def _store_beside(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Stored:
+    path, data = write_beside(model, spec, folder)
+    parity = compare(path, spec)
+    require(spec, parity)
+    return Stored(path, data, parity, spec.inputs, spec.outputs)
+
+
+def write_beside(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Path]:
+    """Write a graph and, in a file of their own, its weights: first these, then what points to them.
+
+    Args:
+        model: What to write; its weights become the file's.
+        spec: Its signature.
+        folder: Of this graph.
+
+    Returns:
+        The graph's file, and that of the weights.
+
+    Raises:
+        ExportError: It is not whole.
+        OutputError: A file cannot be written.
+    """
     onnx_ir.external_data.unload_from_model(
         model,
         folder,
@@ -77,9 +98,7 @@ def _store_beside(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[
     sync_file(folder / DATA_FILE)
     proto = to_proto(model, spec)
     path = write_bytes(folder / GRAPH_FILE, proto.SerializeToString(deterministic=True))
-    parity = compare(path, spec)
-    require(spec, parity)
-    return path, folder / DATA_FILE, parity
+    return path, folder / DATA_FILE
 
 
 def smallest_within_tolerance(model: onnx.ModelProto, spec: GraphSpec) -> tuple[onnx.ModelProto, Parity]:

@@ -28,3 +28,8 @@ class Stored:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     precision: Precision | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Of both files."""
+        return sum(path.stat().st_size for path in (self.path, self.data) if path is not None)

@@ -45,10 +45,13 @@ class Device:
 
         return torch.float16 if self.is_cuda else torch.float32
 
-    @property
-    def min_psnr_db(self) -> float:
-        """How near the pictures of two rows must come; in half precision both round, each in its own order."""
-        return 30.0 if self.is_cuda else 45.0
+    def min_psnr_db(self, *, rounded: bool) -> float:
+        """How near the pictures of two rows must come.
+
+        Args:
+            rounded: Whether one of them has weights of 8 bits. In half precision both round, each in its own order.
+        """
+        return 30.0 if self.is_cuda or rounded else 45.0
 
     @property
     def compile_mode(self) -> str:

@@ -44,6 +44,17 @@ class Inputs:
         latents = self.manifest.latents
         return latents.channels, latents.height, latents.width
 
+    @property
+    def is_rounded(self) -> bool:
+        """Whether weights are int8, so that its pictures cannot be those of the baselines to the last bits."""
+        return "int8" in self.flavour
+
+    @property
+    def key(self) -> str:
+        """Of its entry in docs/performance.json: the family, and the flavour where a device has a plainer one."""
+        name = self.manifest.family.name
+        return f"{name}, {self.flavour}" if self.is_rounded else name
+
 
 def check_inputs(bundle: Path, base: Path, checkpoint: Path | None, device: Device) -> Inputs:
     """Read what the options name, and refuse what would not be a comparison.

@@ -82,7 +82,7 @@ def run(inputs: Inputs, plan: Plan, report: Report) -> dict[str, Any]:
         measured.failed |= skipped
         _require_ours(measured)
         safety = {"safety": count_bad(jobs[OURS], plan.seeds, report)} if plan.seeds else {}
-    summary = summarise(measured, plan.device.min_psnr_db)
+    summary = summarise(measured, plan.device.min_psnr_db(rounded=inputs.is_rounded))
     about = _about(inputs, plan, min(size, 1 + len(rows)))
     return {**summary, **loading(measured), **floor(work, peaks), **about, **safety}
 

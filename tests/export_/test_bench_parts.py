@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -106,6 +107,13 @@ def test_options_are_checked(
 ) -> None:
     arguments = ["--bundle", exported.path, "--base", checkpoint.parent, "--out", tmp_path, *options]
     assert said in refused(capsys, *arguments)
+
+
+def test_int8_stands_beside_the_plain_flavour(exported: Any, checkpoint: Path) -> None:
+    plain = check_inputs(exported.path, checkpoint.parent, None, CPU)
+    rounded = dataclasses.replace(plain, flavour="cpu-int8")
+    assert (plain.key, rounded.key) == ("nano", "nano, cpu-int8")
+    assert CPU.min_psnr_db(rounded=rounded.is_rounded) < CPU.min_psnr_db(rounded=plain.is_rounded)
 
 
 def test_a_missing_bundle_is_one_line(checkpoint: Path, tmp_path: Path, capsys: Any) -> None:

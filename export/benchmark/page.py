@@ -37,9 +37,9 @@ _PROTOCOL = """\
   in float32 with the same number of threads; on CUDA torch computes in float16, channels last.
 - **Time.** From the prompt to 8-bit pixels, the text encoder included. Each row has a process of its own that loads,
   draws two pictures that do not count, and then sleeps until it is its turn. The rounds go round robin and begin with
-  another row each, both rows of ours one after the other, in turn the one and the other first. Where not all rows fit
-  into memory, they are measured in groups with ours in each; **ratios come from the rounds of one group**. "over
-  ours": their median over ours with retrieval.
+  another row each; ours with retrieval, without, and its graphs run bare follow each other, in another order each
+  round. Where not all rows fit into memory, they are measured in groups with ours in each; **ratios come from the
+  rounds of one group**. "over ours": their median over ours with retrieval.
 - **The same picture.** In every round each row's picture is compared with ours without retrieval, as 8-bit pixels. A
   row that differs has no numbers.
 - **Retrieval's cost** is the median of the paired differences over the median without; the interval is a bootstrap

@@ -15,6 +15,7 @@ from export.parity import psnr_db
 
 PAUSE_S = 0.05
 """Between two pictures: thread pools of the last one go to sleep."""
+_BARE = "bare"
 Report = Callable[[str], None]
 
 
@@ -111,21 +112,31 @@ def _draw(workers: dict[str, Worker], rounds: int, bare: bool, found: Measured, 
 
 
 def _one_turn(worker: Worker, number: int, times: GroupTimes | None) -> dict[str, Drawn]:
-    """One picture, or both of ours, every other round in the opposite order, and then its graphs alone."""
-    rows: tuple[str, ...] = (worker.job.row,)
+    """One picture; or both of ours and the graphs alone, in another order each round: the first finds cold caches."""
+    parts = [worker.job.row]
     if worker.job.row == OURS:
-        rows = (OURS, OURS_OFF) if number % 2 else (OURS_OFF, OURS)
+        parts = [OURS, OURS_OFF] if times is None else [OURS, OURS_OFF, _BARE]
+        shift = number // 2 % len(parts)
+        parts = parts[shift:] + parts[:shift]
+        parts = parts[::-1] if number % 2 else parts
     pictures = {}
-    for row in rows:
+    for part in parts:
         time.sleep(PAUSE_S)
-        pictures[row] = worker.draw(row, PROMPT, number)
-    if worker.job.row == OURS and times is not None and not times.bare_failed:
-        time.sleep(PAUSE_S)
-        try:
-            times.bare.append(worker.run_bare())
-        except RowError as error:
-            times.bare_failed = str(error)
+        if part != _BARE:
+            pictures[part] = worker.draw(part, PROMPT, number)
+        elif times is not None:
+            _run_bare(worker, times)
     return pictures
+
+
+def _run_bare(worker: Worker, times: GroupTimes) -> None:
+    """What keeps the graphs from being run bare costs the row nothing else."""
+    if times.bare_failed:
+        return
+    try:
+        times.bare.append(worker.run_bare())
+    except RowError as error:
+        times.bare_failed = str(error)
 
 
 def _note(times: GroupTimes, pictures: Mapping[str, Drawn]) -> None:

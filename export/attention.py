@@ -30,11 +30,15 @@ def attention(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
         (B, Q, heads * d) float32.
     """
     if torch.onnx.is_in_onnx_export():
-        attributes = {"num_heads": heads}
         return torch.onnx.ops.symbolic(
-            OPERATOR, (query, key, value), attributes, dtype=query.dtype, shape=query.shape, version=1
+            OPERATOR,
+            (query, key, value),
+            {"num_heads": heads},
+            dtype=query.dtype,
+            shape=query.shape,
+            version=1,
         )
-    query, key, value = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in (query, key, value))
+    query, key, value = (x.view(*x.shape[:2], heads, -1).transpose(1, 2) for x in (query, key, value))
     return functional.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
 

@@ -158,7 +158,7 @@ def graph_specs(models: Models) -> list[GraphSpec]:
 def _narrow_encoder(vae: AutoencoderKL) -> AutoencoderKL:
     """The encoder of an autoencoder that was widened for its decoder's sake need not ship at its width."""
     narrow: AutoencoderKL = without_twins(vae)
-    narrow.set_attn_processor(OneOperator())
+    narrow.set_attn_processor(OneOperator())  # type: ignore[arg-type]  # diffusers lists its own classes
     return narrow
 
 

@@ -115,7 +115,7 @@ def _linear(graph: ir.Graph, node: ir.Node, weight: NDArray[np.float32]) -> None
 
 def _dequantised(graph: ir.Graph, node: ir.Node, weight: NDArray[np.float32]) -> None:
     """Behind a DequantizeLinear, which ONNX Runtime does not fold."""
-    axis = 0 if node.op_type == "Conv" or node.attributes.get_int("transB", 0) else 1
+    axis = 0 if node.op_type == "Conv" or node.attributes.get_int("transB", False) else 1
     values, scale = symmetric_int8(weight, axis)
     name = _name(node, 1)
     tape = ir.tape.Tape()

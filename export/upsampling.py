@@ -88,8 +88,8 @@ def _replace(graph: ir.Graph, resize: ir.Node, conv: ir.Node) -> None:
         ]
         both = tape.op("Concat", columns, {"axis": 4})  # (B, C, h, w, 2)
         rows.append(tape.op("Unsqueeze", [both, _ints(tape, [3])]))
-    _, channels, height, width = result.shape or ()
-    shape = _ints(tape, [0, int(channels), int(height), int(width)])
+    assert result.shape is not None
+    shape = _ints(tape, [0, *(size for size in result.shape[1:] if isinstance(size, int))])
     tape.op("Reshape", [tape.op("Concat", rows, {"axis": 3}), shape], output=_like(result))
     new = tape.nodes
     ir.convenience.replace_nodes_and_values(graph, conv, [resize, conv], new, [result], [new[-1].outputs[0]])

@@ -17,6 +17,7 @@ from ragturbo_runtime.errors import (
     ProviderUnavailableError,
     RagTurboError,
 )
+from ragturbo_runtime.heap import trim_heap
 from ragturbo_runtime.library import Library
 from ragturbo_runtime.manifest import MANIFEST_FILE, REQUIRED_GRAPHS, GraphEntry
 from ragturbo_runtime.providers import CPU, cpu_device, find_device, unusable
@@ -144,6 +145,8 @@ def open_on(bundle: Bundle, options: SessionOptions, progress: Progress | None =
         graphs = _collect(futures, progress)
         undo.pop_all()
         pool.shutdown()
+    if options.shared_arena:
+        trim_heap()
     return Parts(options=options, tokenizer=tokenizer, schedule=schedule, graphs=graphs, library=library)
 
 
@@ -168,8 +171,8 @@ def _for_device(bundle: Bundle, options: SessionOptions, asked: str) -> SessionO
         require_portable(bundle, asked)
         _refuse_on_the_cpu("memory_limit", options.memory_limit, options.memory_limit is not None)
         _refuse_on_the_cpu("cuda_graphs", options.cuda_graphs, options.cuda_graphs)
-        large = any(graphs[name].data is not None for name in REQUIRED_GRAPHS)
-        return replace(options, shared_arena=large and share_arena(device, None))
+        shared = bundle.manifest.is_large and share_arena(device, None)
+        return replace(options, shared_arena=shared)
     weights = sum(_bytes(graphs[name]) for name in REQUIRED_GRAPHS)
     if options.memory_limit is not None and options.memory_limit <= weights:
         raise InvalidInputError(

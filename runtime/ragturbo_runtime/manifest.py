@@ -181,6 +181,11 @@ class Manifest:
     """Of the whole chain."""
     library: LibraryPart | None
 
+    @property
+    def is_large(self) -> bool:
+        """Whether a graph that drawing needs is so large that its weights have a file of their own."""
+        return any(self.graphs[name].data is not None for name in REQUIRED_GRAPHS)
+
     def files(self) -> tuple[FileEntry, ...]:
         """Return every file that the manifest names, the library's included."""
         graphs = tuple(graph.file for graph in self.graphs.values())

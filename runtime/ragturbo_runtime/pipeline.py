@@ -57,7 +57,7 @@ class Pipeline:
         self._text = TextEncoder(self._graphs, parts.tokenizer, bundle.manifest.text.embed_dim)
         calibration = Calibration(spec.similarity_low, spec.similarity_high)
         self._lookup = Lookup(parts.library, calibration, self._text, bundle.path)
-        self._beside = Beside()
+        self._beside = Beside(inline=bundle.manifest.is_large and parts.options.device.kind == "cpu")
         # Recorded graphs leave their outputs in the same place at each call.
         self._turns: AbstractContextManager[object] = (
             threading.RLock() if parts.options.cuda_graphs else nullcontext()

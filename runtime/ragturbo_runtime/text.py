@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ragturbo_runtime.arrays import Array, Keys
 from ragturbo_runtime.finite import require_finite
 from ragturbo_runtime.graphs import Graphs
+from ragturbo_runtime.key_cache import KeyCache
 from ragturbo_runtime.requests import MAX_PICTURES, PromptEncoding
 from ragturbo_runtime.tensors import Tensor, to_float32
 from ragturbo_runtime.tokenizer import TokenBatch, Tokenizer
@@ -40,6 +41,7 @@ class TextEncoder:
         self._graphs = graphs
         self._tokenizer = tokenizer
         self._embed_dim = embed_dim
+        self._known = KeyCache()
 
     def encode(self, prompts: Sequence[str]) -> PromptEncoding:
         """Run the text encoder on whole prompts, at the full context length.
@@ -61,7 +63,8 @@ class TextEncoder:
     def encode_phrases(self, phrases: Sequence[str]) -> Keys:
         """Run the text encoder for retrieval keys alone, at the length of the longest phrase.
 
-        The encoder is causal, so a key does not depend on the padding behind it.
+        The encoder is causal, so a key does not depend on the padding behind it. Keys that are known are not made
+        again.
 
         Args:
             phrases: Any number of texts.
@@ -73,11 +76,8 @@ class TextEncoder:
             InvalidInputError: A phrase is no string.
             InferenceError: The graph failed.
         """
-        keys = [np.empty((0, self._embed_dim), dtype=np.float32)]
-        for start in range(0, len(phrases), MAX_PICTURES):
-            batch = self._tokenizer.encode(phrases[start : start + MAX_PICTURES]).shortened()
-            keys.append(self._run(batch)["text_embeds"])
-        return np.concatenate(keys)
+        keys = self._known.get(phrases, self._encode_phrases)
+        return np.stack(keys) if keys else np.empty((0, self._embed_dim), dtype=np.float32)
 
     def condition(self, prompts: Sequence[str], order: Sequence[int]) -> Condition:
         """Encode the prompts of one batch, and leave on the device what the U-Net reads.
@@ -104,6 +104,13 @@ class TextEncoder:
         if list(order) != list(range(len(prompts))):
             embeds = to_float32(embeds)[list(order)]
         return Condition(self._graphs["unet_encoder"].put("encoder_hidden_states", embeds), keys, batch.cut)
+
+    def _encode_phrases(self, phrases: Sequence[str]) -> Keys:
+        keys = []
+        for start in range(0, len(phrases), MAX_PICTURES):
+            batch = self._tokenizer.encode(phrases[start : start + MAX_PICTURES]).shortened()
+            keys.append(self._run(batch)["text_embeds"])
+        return np.concatenate(keys)
 
     def _run(self, batch: TokenBatch) -> dict[str, NDArray[np.float32]]:
         outputs = {name: to_float32(value) for name, value in self._graphs[NAME].run(_feeds(batch)).items()}

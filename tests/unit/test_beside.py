@@ -91,3 +91,10 @@ def test_hosts_that_a_plain_pool_of_threads_would_fail(host: str) -> None:
     code = "from ragturbo_runtime.beside import Beside\nbeside = Beside()\n" + host
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "7\n"), done.stderr
+
+
+def test_inline_work_is_done_in_the_callers_thread() -> None:
+    beside = Beside(inline=True)
+    assert beside.run(threading.get_ident).result() == threading.get_ident()
+    with pytest.raises(ZeroDivisionError):
+        beside.run(lambda: 1 // 0).result()

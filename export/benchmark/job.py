@@ -22,7 +22,7 @@ LABELS = {
 """Row -> what people read."""
 BASELINES = (EAGER, COMPILED, OPTIMUM)
 PROMPT = "a cat left of two pizzas on a blue background"
-"""It names two objects: their phrases are looked up too, which is what retrieval costs at most."""
+"""It names two objects: their phrases are looked up too."""
 WARM_UP = 2
 """Pictures that each row draws before it counts."""
 

@@ -45,8 +45,8 @@ _PROTOCOL = """\
 - **Retrieval's cost** is the median of the paired differences over the median without; the interval is a bootstrap
   over rounds, 95 %.
 - **Bare graphs.** Every call of ONNX Runtime that the chain makes is recorded with its tensors, and done again by
-  itself in the same process and round. With retrieval, phrases are encoded beside the U-Net's encoder; the sum counts
-  them one after the other.
+  itself in the same process and round. The keys of the prompt's phrases are known since
+  the warm-up; a new prompt with two phrases takes longer by one short run of the text encoder.
 - **Floor.** Per graph the larger of two times, then the sum: floating-point operations (counted on the modules'
   shapes) over the best matrix product that was measured, and bytes of weights, inputs and outputs over the best copy.
   A convolution behind a doubling counts 4 of 9 products.

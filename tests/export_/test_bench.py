@@ -92,7 +92,7 @@ def test_the_split_by_graph_beside_bare_graphs_and_the_floor(measured: Bench) ->
     split, floor = measured.entry["per_graph_ms"], measured.entry["floor"]["graphs"]
     graphs = {"text_encoder", "unet_encoder", "adapter", "unet_decoder", "vae_decoder"}
     assert set(floor) == graphs
-    assert set(split["bare"]) == {*graphs, "text_encoder (phrases)"}
+    assert set(split["bare"]) == graphs  # the keys of the prompt's phrases are known since the warm-up
     assert split[OURS]["adapter"] > 0 == split[OURS_OFF]["adapter"]
     assert measured.entry["floor_ms"] == pytest.approx(sum(one["ms"] for one in floor.values()), rel=0.01)
     assert measured.entry["floor_ms"] < measured.entry["ms"][OURS]["p50"]

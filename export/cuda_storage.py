@@ -7,10 +7,8 @@ import math
 import tempfile
 from pathlib import Path
 
-import onnx
 import onnx_ir
 
-from export import storage
 from export.checking_copy import checking_copy
 from export.errors import ParityError
 from export.float16_graph import half_spec, to_float16
@@ -19,10 +17,9 @@ from export.graphs import GraphSpec
 from export.parity import compare
 from export.precision import MIN_PSNR_DB, choose_precision
 from export.stand_ins import put_back, take_weights
-from export.storage import ALIGNMENT, DATA_FILE, GRAPH_FILE, SMALLEST_EXTERNAL, weight_bytes
+from export.storage import write_graph
 from export.stored import Stored
-from export.trace import check_whole, strip_metadata, to_proto
-from ragturbo_runtime.files import sync_file, write_bytes
+from export.trace import check_whole, to_proto
 from ragturbo_runtime.manifest import Parity
 
 
@@ -50,7 +47,7 @@ def store_cuda(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Stored:
     check_whole(fused, spec)
     half = half_spec(spec)
     shipped = put_back(to_float16(fused, spec.name, precision.fp32), weights)
-    path, data = _write(shipped, half, folder)
+    path, data = write_graph(shipped, half, folder)
     wired = _check(shipped, spec, folder)
     parity = _worse(precision.parity, wired)
     return Stored(
@@ -58,46 +55,16 @@ def store_cuda(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Stored:
     )
 
 
-def _write(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Path | None]:
-    """Large weights first, into a file beside; then the graph. Afterwards the model's weights are the file's."""
-    data = None
-    if weight_bytes(model) > storage.MAX_INLINE_BYTES:
-        data = _unload(model, folder, DATA_FILE)
-        sync_file(data)
-    proto = _proto(model, spec)
-    return write_bytes(folder / GRAPH_FILE, proto.SerializeToString(deterministic=True)), data
-
-
 def _check(shipped: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Parity:
     """Compare the graph, rewritten for the CPU, with torch; a large one from a file, as a user's would be read."""
-    copy = checking_copy(shipped)
-    if weight_bytes(copy) <= storage.MAX_INLINE_BYTES:
-        parity = compare(_proto(copy, spec), spec)
-    else:
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".check") as place:
-            _unload(copy, Path(place), DATA_FILE)
-            path = Path(place) / GRAPH_FILE
-            path.write_bytes(_proto(copy, spec).SerializeToString())
-            parity = compare(path, spec)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".check") as place:
+        path, _ = write_graph(checking_copy(shipped), spec, Path(place))
+        parity = compare(path, spec)
     difference = math.nan if parity.max_abs_diff is None else parity.max_abs_diff
     ratio = math.nan if parity.psnr_db is None else parity.psnr_db
     if not (math.isfinite(difference) and ratio >= MIN_PSNR_DB):
         raise ParityError(spec.name, max_abs_diff=difference, atol=None, psnr_db=ratio)
     return parity
-
-
-def _proto(model: onnx_ir.Model, spec: GraphSpec) -> onnx.ModelProto:
-    proto = onnx_ir.to_proto(model)
-    strip_metadata(proto)
-    check_whole(proto, spec)
-    return proto
-
-
-def _unload(model: onnx_ir.Model, folder: Path, name: str) -> Path:
-    onnx_ir.external_data.unload_from_model(
-        model, folder, name, size_threshold_bytes=SMALLEST_EXTERNAL, alignment=ALIGNMENT, align_threshold=0
-    )
-    return folder / name
 
 
 def _worse(rounded: Parity, wired: Parity) -> Parity:

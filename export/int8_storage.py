@@ -8,16 +8,13 @@ from pathlib import Path
 
 import onnx_ir
 
-from export import storage
 from export.errors import ParityError
 from export.graphs import GraphSpec
 from export.int8_weights import quantise_weights
 from export.parity import compare
-from export.storage import GRAPH_FILE, store, weight_bytes, write_beside
+from export.storage import store, write_graph
 from export.stored import Stored
-from export.trace import to_proto
 from export.upsampling import halve_upsampling
-from ragturbo_runtime.files import write_bytes
 
 MIN_PSNR_DB = 35.0
 """Needed of every output, and of the pictures of the whole chain."""
@@ -46,18 +43,9 @@ def store_int8(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Stored:
     folder.mkdir(parents=True, exist_ok=True)
     halve_upsampling(model)
     quantise_weights(model)
-    stored = _write(model, spec, folder)
-    parity = dataclasses.replace(stored.parity, atol=None)  # it is judged by its PSNR
+    path, data = write_graph(model, spec, folder)
+    parity = dataclasses.replace(compare(path, spec), atol=None)  # it is judged by its PSNR
     difference, ratio = parity.max_abs_diff or 0.0, parity.psnr_db or 0.0
     if not (math.isfinite(difference) and ratio >= MIN_PSNR_DB):
         raise ParityError(spec.name, max_abs_diff=difference, atol=None, psnr_db=ratio)
-    return dataclasses.replace(stored, parity=parity)
-
-
-def _write(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Stored:
-    if weight_bytes(model) > storage.MAX_INLINE_BYTES:
-        path, data = write_beside(model, spec, folder)
-        return Stored(path, data, compare(path, spec), spec.inputs, spec.outputs)
-    proto = to_proto(model, spec)
-    path = write_bytes(folder / GRAPH_FILE, proto.SerializeToString(deterministic=True))
-    return Stored(path, None, compare(proto, spec), spec.inputs, spec.outputs)
+    return Stored(path, data, parity, spec.inputs, spec.outputs)

@@ -31,7 +31,7 @@ MAX_INLINE_BYTES = 64 * 2**20
 """Float32 weights of more bytes than this go into a file of their own."""
 ALIGNMENT = 4096
 """Of each tensor in that file: a page, so that mapped tensors share none."""
-SMALLEST_EXTERNAL = 1024
+_SMALLEST_EXTERNAL = 1024
 """Weights of fewer bytes stay in the graph."""
 
 
@@ -66,39 +66,42 @@ def weight_bytes(model: onnx_ir.Model) -> int:
 
 
 def _store_beside(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Stored:
-    path, data = write_beside(model, spec, folder)
+    path, data = write_graph(model, spec, folder)
     parity = compare(path, spec)
     require(spec, parity)
     return Stored(path, data, parity, spec.inputs, spec.outputs)
 
 
-def write_beside(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Path]:
-    """Write a graph and, in a file of their own, its weights: first these, then what points to them.
+def write_graph(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> tuple[Path, Path | None]:
+    """Write a graph; large weights into a file of their own, and first: then what points to them.
 
     Args:
-        model: What to write; its weights become the file's.
+        model: What to write; large weights become the file's.
         spec: Its signature.
         folder: Of this graph.
 
     Returns:
-        The graph's file, and that of the weights.
+        The graph's file, and that of the weights; None where the graph holds them.
 
     Raises:
         ExportError: It is not whole.
         OutputError: A file cannot be written.
     """
-    onnx_ir.external_data.unload_from_model(
-        model,
-        folder,
-        DATA_FILE,
-        size_threshold_bytes=SMALLEST_EXTERNAL,
-        alignment=ALIGNMENT,
-        align_threshold=0,
-    )
-    sync_file(folder / DATA_FILE)
+    data = None
+    if weight_bytes(model) > MAX_INLINE_BYTES:
+        data = folder / DATA_FILE
+        onnx_ir.external_data.unload_from_model(
+            model,
+            folder,
+            DATA_FILE,
+            size_threshold_bytes=_SMALLEST_EXTERNAL,
+            alignment=ALIGNMENT,
+            align_threshold=0,
+        )
+        sync_file(data)
     proto = to_proto(model, spec)
     path = write_bytes(folder / GRAPH_FILE, proto.SerializeToString(deterministic=True))
-    return path, folder / DATA_FILE
+    return path, data
 
 
 def smallest_within_tolerance(model: onnx.ModelProto, spec: GraphSpec) -> tuple[onnx.ModelProto, Parity]:

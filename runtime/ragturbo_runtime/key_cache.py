@@ -36,14 +36,15 @@ class KeyCache:
             found = {phrase: self._keys[phrase] for phrase in phrases if phrase in self._keys}
         missing = [phrase for phrase in dict.fromkeys(phrases) if phrase not in found]
         if missing:
-            found |= dict(zip(missing, encode(missing), strict=True))
+            made = map(np.array, encode(missing))  # copies: a view would hold its whole batch
+            found |= dict(zip(missing, made, strict=True))
         self._keep(found)
         return [found[phrase] for phrase in phrases]
 
     def _keep(self, found: dict[str, Keys]) -> None:
         with self._lock:
             for phrase, key in found.items():
-                self._keys[phrase] = np.array(key)  # not a view: it would hold its whole batch
+                self._keys[phrase] = key
                 self._keys.move_to_end(phrase)
             while len(self._keys) > LARGEST:
                 self._keys.popitem(last=False)

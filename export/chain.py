@@ -22,9 +22,9 @@ from export.pictures import Entry, Pixels
 from export.wrappers import VaeEncoderGraph
 from ragturbo_runtime.arrays import Scale
 from ragturbo_runtime.bundle import Bundle
-from ragturbo_runtime.features import encode_int8, reference_tokens
 from ragturbo_runtime.image import to_pixels
-from ragturbo_runtime.library import Reference
+from ragturbo_runtime.library.feature_rows import encode_int8, reference_tokens
+from ragturbo_runtime.library.record import Reference
 from ragturbo_runtime.manifest import Parity
 from ragturbo_runtime.noise import batch_noise
 from ragturbo_runtime.pipeline import Pipeline
@@ -98,6 +98,7 @@ class _TorchChain:
     def __init__(self, models: Models, entries: Sequence[Entry], scale: Scale | None) -> None:
         self._models, self._entries, self._scale = models, entries, scale
         self._schedule = Schedule.from_manifest(models.family.scheduler)
+        self._encoded: dict[int, NDArray[np.float32]] = {}  # by row: most draws use the same few references
 
     @torch.inference_mode()
     def draw(self, request: DrawRequest, references: list[list[Reference]]) -> Pixels:
@@ -130,12 +131,20 @@ class _TorchChain:
         metadata = self._models.metadata
         features = np.zeros((len(references), most, metadata.tokens, metadata.channels), np.float32)
         for i, own in enumerate(references):
+            if not own:
+                continue
             weights[i, : len(own)] = [reference.weight for reference in own]
-            features[i, : len(own)] = self._encode([self._entries[reference.row] for reference in own])
+            features[i, : len(own)] = self._encode([reference.row for reference in own])
         return torch.from_numpy(features), torch.from_numpy(weights)
 
-    def _encode(self, entries: Sequence[Entry]) -> NDArray[np.float32]:
+    def _encode(self, rows: Sequence[int]) -> NDArray[np.float32]:
         """(K, T, C) features of pictures, rounded to the library's int8."""
+        if missing := [row for row in dict.fromkeys(rows) if row not in self._encoded]:
+            made = self._encode_pictures([self._entries[row] for row in missing])
+            self._encoded |= dict(zip(missing, made, strict=True))
+        return np.stack([self._encoded[row] for row in rows])
+
+    def _encode_pictures(self, entries: Sequence[Entry]) -> NDArray[np.float32]:
         family, metadata = self._models.family, self._models.metadata
         captions = [entry.caption if metadata.reference_caption == "caption" else "" for entry in entries]
         prompt_embeds, _ = family.text.encode(captions)

@@ -15,9 +15,9 @@ from tqdm import tqdm
 from export.manifest import h_space_id, key_space_id
 from export.models import Models
 from export.pictures import Entry, Pixels
-from ragturbo_runtime.features import reference_tokens
-from ragturbo_runtime.index import has_scann
-from ragturbo_runtime.library_writer import LibraryItem, write_library
+from ragturbo_runtime.library.feature_rows import reference_tokens
+from ragturbo_runtime.library.record import LibraryItem
+from ragturbo_runtime.library.whole import write_library
 from ragturbo_runtime.manifest import LibraryPart
 from ragturbo_runtime.spaces import Spaces
 from ragturbo_runtime.tokenizer import Tokenizer
@@ -73,7 +73,7 @@ def build_library(
             keys[rows], features[rows] = encoder.encode(pictures, [entry.caption for entry in some])
             items += [_item(entry, picture) for entry, picture in zip(some, pictures, strict=True)]
         spaces = Spaces(key_space_id(models), h_space_id(models))
-        return write_library(bundle / DIRECTORY, items, keys, features, spaces=spaces, with_scann=has_scann())
+        return write_library(bundle / DIRECTORY, items, keys, features, spaces=spaces)
     finally:
         del features
         scratch.unlink(missing_ok=True)

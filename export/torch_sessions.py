@@ -14,7 +14,7 @@ from export.graphs import GraphSpec
 from export.precision import Precision
 from export.stored import Stored
 from ragturbo_runtime.bundle import Bundle
-from ragturbo_runtime.library import Library
+from ragturbo_runtime.library.opened import Library
 from ragturbo_runtime.loading import Parts
 from ragturbo_runtime.pipeline import Pipeline
 from ragturbo_runtime.providers import cpu_device
@@ -102,7 +102,7 @@ def torch_pipeline(specs: Iterable[GraphSpec], stored: Mapping[str, Stored]) -> 
             tokenizer=Tokenizer.load(bundle.file(manifest.tokenizer), manifest.text.context_length),
             schedule=Schedule.from_manifest(manifest.scheduler),
             graphs=cast("dict[str, GraphSession]", sessions),
-            library=None if part is None else Library.open(bundle.library_directory(part), part),
+            library=None if part is None else Library(bundle.library_directory(part)),
         )
         return Pipeline(bundle, parts)
 

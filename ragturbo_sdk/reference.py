@@ -8,7 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from ragturbo_runtime import library
+from ragturbo_runtime.library import record
 from ragturbo_sdk.errors import RetrievalError
 
 
@@ -57,7 +57,7 @@ class Reference:
         }
 
 
-def keep(used: library.Reference) -> Reference:
+def keep(used: record.Reference) -> Reference:
     """Take a reference out of the library, so that it needs it no more.
 
     Args:

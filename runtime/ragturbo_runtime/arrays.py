@@ -26,8 +26,8 @@ Keys: TypeAlias = NDArray[np.float32]
 Latents: TypeAlias = NDArray[np.float32]
 """(B, c, h, w) float32 in the model's scaled space, about [-4, 4]."""
 
-Features: TypeAlias = NDArray[np.int8]
-"""(K, T, C) int8 h-space features, to be multiplied by a (C,) float32 scale."""
+Features: TypeAlias = NDArray[np.int8] | NDArray[np.float16]
+"""(K, T, C) int8 or float16 h-space features, to be multiplied by a (C,) float32 scale."""
 
 Scale: TypeAlias = NDArray[np.float32]
 """(C,) float32, one positive quantisation step per h-space channel."""

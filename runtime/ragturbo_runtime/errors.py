@@ -10,6 +10,7 @@
     ├─ ProviderUnavailableError                     .requested .available
     ├─ InvalidInputError(ValueError)                .argument
     ├─ RetrievalError                               no library, wrong dimensions, broken index
+    │  └─ LibraryLockedError                        another writer is at work
     ├─ InferenceError                               .graph
     └─ OutputError(OSError)                         .path, a file that cannot be written
 
@@ -112,6 +113,10 @@ class InvalidInputError(RagTurboError, ValueError):
 
 class RetrievalError(RagTurboError):
     """The reference library is absent, does not fit the model or cannot be read."""
+
+
+class LibraryLockedError(RetrievalError):
+    """Another writer changes the library; readers are not concerned."""
 
 
 class InferenceError(RagTurboError):

@@ -18,7 +18,7 @@ from ragturbo_runtime.errors import (
     RagTurboError,
 )
 from ragturbo_runtime.heap import trim_heap
-from ragturbo_runtime.library import Library
+from ragturbo_runtime.library.opened import Library
 from ragturbo_runtime.manifest import MANIFEST_FILE, REQUIRED_GRAPHS, GraphEntry
 from ragturbo_runtime.providers import CPU, cpu_device, find_device, unusable
 from ragturbo_runtime.sampler import Schedule
@@ -76,6 +76,7 @@ def open_parts(
     memory_limit: int | None = None,
     cuda_graphs: bool = False,
     progress: Progress | None = None,
+    library: Path | None = None,
 ) -> Parts:
     """Open the graphs, the tokenizer and the library of a bundle.
 
@@ -88,6 +89,7 @@ def open_parts(
         cuda_graphs: Record and replay the graphs.
         progress: Called in this thread for each loaded graph; where "auto" falls back, it counts from 1 again. What
             it raises ends the loading.
+        library: Folder of a library of the caller's; None for the bundle's own.
 
     Returns:
         The opened parts.
@@ -101,22 +103,25 @@ def open_parts(
     found = find_device(device)
     options = SessionOptions(found, threads, spinning, memory_limit, cuda_graphs)
     try:
-        return open_on(bundle, _for_device(bundle, options, device), progress)
+        return open_on(bundle, _for_device(bundle, options, device), progress, library)
     except ProviderUnavailableError as exc:
         if not found.may_fall_back:
             raise
         logger.warning("device 'auto' falls back to the CPU: %s", exc)
         options = _for_device(bundle, replace(options, device=cpu_device()), device)
-        return open_on(bundle, options, progress)
+        return open_on(bundle, options, progress, library)
 
 
-def open_on(bundle: Bundle, options: SessionOptions, progress: Progress | None = None) -> Parts:
+def open_on(
+    bundle: Bundle, options: SessionOptions, progress: Progress | None = None, library: Path | None = None
+) -> Parts:
     """Open the parts on one device, or nothing.
 
     Args:
         bundle: The bundle.
         options: For the sessions.
         progress: As for ``open_parts``.
+        library: As for ``open_parts``.
 
     Returns:
         The opened parts.
@@ -139,15 +144,15 @@ def open_on(bundle: Bundle, options: SessionOptions, progress: Progress | None =
         futures = {name: pool.submit(session, name) for name in names}
         tokenizer = Tokenizer.load(bundle.file(manifest.tokenizer), manifest.text.context_length)
         schedule = _read_schedule(bundle)
-        library = _open_library(bundle)
-        if library is not None:
-            undo.callback(library.close)
+        opened = _open_library(bundle, library)
+        if opened is not None:
+            undo.callback(opened.close)
         graphs = _collect(futures, progress)
         undo.pop_all()
         pool.shutdown()
     if options.shared_arena:
         trim_heap()
-    return Parts(options=options, tokenizer=tokenizer, schedule=schedule, graphs=graphs, library=library)
+    return Parts(options=options, tokenizer=tokenizer, schedule=schedule, graphs=graphs, library=opened)
 
 
 def _collect(
@@ -228,12 +233,26 @@ def _read_schedule(bundle: Bundle) -> Schedule:
         ) from exc
 
 
-def _open_library(bundle: Bundle) -> Library | None:
+def _open_library(bundle: Bundle, own: Path | None) -> Library | None:
+    """Open a library of the caller's, or the bundle's."""
     part = bundle.manifest.library
+    if own is not None:
+        return _opened(bundle, own)
     if part is None:
         return None
-    directory = bundle.library_directory(part)
-    library = Library.open(directory, part)
+    library = _opened(bundle, bundle.library_directory(part))
+    if library.count != part.count:
+        library.close()
+        raise BundleCorruptError(
+            f"library: {library.count} references, {MANIFEST_FILE} says {part.count}",
+            path=bundle.path,
+            hint="download or export the bundle again",
+        )
+    return library
+
+
+def _opened(bundle: Bundle, directory: Path) -> Library:
+    library = Library(directory)
     try:
         _check_library(bundle, library, directory)
     except RagTurboError:

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Features, Keys, Scale, Weights
 from ragturbo_runtime.errors import RetrievalError
-from ragturbo_runtime.library import Library, Reference
+from ragturbo_runtime.library.opened import Library
+from ragturbo_runtime.library.record import Reference
+from ragturbo_runtime.library.view import LibraryView
 from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.requests import DrawRequest
 from ragturbo_runtime.retriever import Calibration, Retriever
@@ -74,7 +76,9 @@ class Lookup:
             InferenceError: The text encoder failed.
         """
         queries = np.concatenate([key[None], self._text.encode_phrases(_queries(prompt))])
-        return self._search(queries, references, retrieval_threshold)
+        return self.require_library().consistent(
+            lambda view: self._search(view, queries, references, retrieval_threshold)
+        )
 
     def of_batch(self, prompts: list[str], order: list[int], keys: Keys, request: DrawRequest) -> Found:
         """Look up the references of one batch.
@@ -93,9 +97,16 @@ class Lookup:
             InferenceError: The text encoder failed.
         """
         watch = Stopwatch()
-        found = self._retrieve_all(prompts, keys, request, watch)
-        references = [found[i] for i in order]
-        return Found(references, self._conditioning(references, request.strength, watch), watch)
+        queries = self._queries_of(prompts, keys, watch)
+        references_of = (int(request.references), request.retrieval_threshold)
+
+        def look(view: LibraryView) -> Found:
+            with watch.stage("search"):
+                found = [self._search(view, own, *references_of) for own in queries]
+            references = [found[i] for i in order]
+            return Found(references, _conditioning(view, references, request.strength, watch), watch)
+
+        return self.require_library().consistent(look)
 
     def require_library(self) -> Library:
         """Return the library.
@@ -110,45 +121,42 @@ class Lookup:
             )
         return self._library
 
-    def _retrieve_all(
-        self, prompts: list[str], keys: Keys, request: DrawRequest, watch: Stopwatch
-    ) -> list[list[Reference]]:
-        queries = [_queries(prompt) for prompt in prompts]
+    def _queries_of(self, prompts: list[str], keys: Keys, watch: Stopwatch) -> list[Keys]:
+        """Per prompt, (Q, E): its own key and those of its phrases."""
+        phrases = [_queries(prompt) for prompt in prompts]
         with watch.stage("text_encoder"):
-            phrase_keys = self._text.encode_phrases([phrase for phrases in queries for phrase in phrases])
-        found = []
-        start = 0
-        for key, phrases in zip(keys, queries, strict=True):
-            own = np.concatenate([key[None], phrase_keys[start : start + len(phrases)]])
-            start += len(phrases)
-            with watch.stage("search"):
-                found.append(self._search(own, int(request.references), request.retrieval_threshold))
-        return found
+            phrase_keys = self._text.encode_phrases([phrase for some in phrases for phrase in some])
+        queries, start = [], 0
+        for key, some in zip(keys, phrases, strict=True):
+            queries.append(np.concatenate([key[None], phrase_keys[start : start + len(some)]]))
+            start += len(some)
+        return queries
 
-    def _search(self, queries: Keys, references: int, retrieval_threshold: float) -> list[Reference]:
-        library = self.require_library()
-        got = Retriever(library, self._calibration).retrieve(
+    def _search(
+        self, view: LibraryView, queries: Keys, references: int, retrieval_threshold: float
+    ) -> list[Reference]:
+        got = Retriever(view, self._calibration).retrieve(
             queries, references=references, retrieval_threshold=retrieval_threshold
         )
-        return library.references(got.rows, got.similarities, got.weights)
+        return self.require_library().references(got.rows, got.similarities, got.weights, view)
 
-    def _conditioning(
-        self, references: list[list[Reference]], strength: float, watch: Stopwatch
-    ) -> Conditioning | None:
-        """Gather features and weights; None where nothing would be added."""
-        used = [[r for r in own if r.weight > 0] for own in references]
-        most = max(map(len, used))
-        if most == 0 or strength == 0:
-            return None
-        library = self.require_library()
-        with watch.stage("features"):
-            rows = np.zeros((len(used), most), dtype=np.int64)
-            weights = np.zeros((len(used), most), dtype=np.float32)
-            for i, own in enumerate(used):
-                rows[i, : len(own)] = [r.row for r in own]
-                weights[i, : len(own)] = [r.weight for r in own]
-            features = library.features(rows)
-        return Conditioning(features, library.scale, weights, np.full(len(used), strength, dtype=np.float32))
+
+def _conditioning(
+    view: LibraryView, references: list[list[Reference]], strength: float, watch: Stopwatch
+) -> Conditioning | None:
+    """Gather features and weights; None where nothing would be added."""
+    used = [[r for r in own if r.weight > 0] for own in references]
+    most = max(map(len, used))
+    if most == 0 or strength == 0:
+        return None
+    with watch.stage("features"):
+        rows = np.zeros((len(used), most), dtype=np.int64)
+        weights = np.zeros((len(used), most), dtype=np.float32)
+        for i, own in enumerate(used):
+            rows[i, : len(own)] = [r.row for r in own]
+            weights[i, : len(own)] = [r.weight for r in own]
+        features = view.features(rows)
+    return Conditioning(features, view.layout.scale, weights, np.full(len(used), strength, dtype=np.float32))
 
 
 def _queries(prompt: str) -> list[str]:

@@ -148,7 +148,7 @@ class LibraryPart:
     count: int
     """Number of references."""
     key_dtype: str
-    """``"float16"``."""
+    """``"float16"``, or ``"int8"`` where there are many."""
     files: tuple[FileEntry, ...]
 
 
@@ -369,6 +369,6 @@ def _library(fields: JsonFields) -> LibraryPart | None:
     return LibraryPart(
         directory=part.relative_path(part.text("directory"), "directory"),
         count=part.integer("count", minimum=1),
-        key_dtype=part.choice("key_dtype", ("float16",)),
+        key_dtype=part.choice("key_dtype", ("float16", "int8")),
         files=tuple(_file(files.nested(name), file=name) for name in files.data),
     )

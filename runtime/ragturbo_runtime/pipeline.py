@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from types import TracebackType
 
 import numpy as np
@@ -26,7 +27,8 @@ from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.denoiser import denoise
 from ragturbo_runtime.graphs import Graphs
 from ragturbo_runtime.image import to_pixels
-from ragturbo_runtime.library import Library, Reference
+from ragturbo_runtime.library.opened import Library
+from ragturbo_runtime.library.record import Reference
 from ragturbo_runtime.loading import Parts, Progress, open_parts
 from ragturbo_runtime.lookup import Found, Lookup
 from ragturbo_runtime.noise import batch_noise
@@ -74,6 +76,7 @@ class Pipeline:
         memory_limit: int | None = None,
         cuda_graphs: bool = False,
         progress: Progress | None = None,
+        library: Path | None = None,
     ) -> Pipeline:
         """Load the graphs, the tokenizer and the library of a bundle.
 
@@ -85,6 +88,7 @@ class Pipeline:
             memory_limit: The most bytes of a card for weights and tensors; None for all there are. CUDA only.
             cuda_graphs: Record each set of shapes once, and replay it. CUDA only; calls take turns.
             progress: Called in this thread for each graph that is loaded.
+            library: Folder of a library of the caller's, made for this bundle's encoders; None for the bundle's own.
 
         Returns:
             The pipeline.
@@ -105,6 +109,7 @@ class Pipeline:
             memory_limit=memory_limit,
             cuda_graphs=cuda_graphs,
             progress=progress,
+            library=library,
         )
         return cls(bundle, parts)
 
@@ -177,7 +182,7 @@ class Pipeline:
             RetrievalError: The library cannot be read.
         """
         default = self.bundle.manifest.adapter.default_references
-        caption = "" if self.library is None else self.library.records([0])[0].caption
+        caption = "" if self.library is None else self.library.any_caption()
         prompt = f"{caption} and a red apple"
         for references in (0 if self.library is None else default, 0):
             self.draw(DrawRequest((prompt,) * pictures, tuple(range(pictures)), references=references))

@@ -8,7 +8,7 @@ import numpy as np
 
 from ragturbo_runtime.arrays import Keys, Latents, Pixels, PromptEmbeds
 from ragturbo_runtime.errors import InvalidInputError
-from ragturbo_runtime.library import Reference
+from ragturbo_runtime.library.record import Reference
 
 MAX_PICTURES = 64
 """The batch axis of every graph is 1 to 64."""

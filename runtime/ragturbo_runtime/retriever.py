@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Keys, Rows, Weights
-from ragturbo_runtime.index import NearestNeighbors
 from ragturbo_runtime.reference_weights import reference_weights
+
+
+class NearestNeighbors(Protocol):
+    """What retrieval needs of a library, or of an index."""
+
+    def search(self, queries: Keys, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Find the nearest keys.
+
+        Args:
+            queries: (Q, E) float32 unit vectors.
+            k: How many, 1 or more.
+
+        Returns:
+            (Q, min(k, N)) int64 rows and float32 cosines, best first.
+        """
 
 
 @dataclass(frozen=True)
@@ -47,7 +62,7 @@ class Retriever:
         """Keep both.
 
         Args:
-            library: What to search: a Library, or any index.
+            library: What to search: a view of a library, or any index.
             calibration: How cosines become weights.
         """
         self._library = library

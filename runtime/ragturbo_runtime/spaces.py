@@ -2,12 +2,11 @@
 
 Keys of two text encoders, or features of two U-Nets, have the same shape and no common meaning: a library that
 was taken from another bundle would open, be searched, and give wrong pictures without a word. So it carries the
-identity of its encoders, beside its records, and a bundle opens only the library that was made for it.
+identity of its encoders, in its records, and a bundle opens only the library that was made for it.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,42 +32,6 @@ class Spaces:
     def __str__(self) -> str:
         """Return the start of both, for messages."""
         return f"key space {self.key_space_id[:_SHOWN]}, h space {self.h_space_id[:_SHOWN]}"
-
-
-def write_spaces(records: sqlite3.Connection, spaces: Spaces) -> None:
-    """Write the identity into a library's records.
-
-    Args:
-        records: An open records.sqlite without such a table; the caller commits.
-        spaces: The encoders that keys and features come from.
-
-    Raises:
-        sqlite3.Error: The table cannot be written.
-    """
-    records.execute("CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
-    pairs = [("key_space_id", spaces.key_space_id), ("h_space_id", spaces.h_space_id)]
-    records.executemany("INSERT INTO meta VALUES (?, ?)", pairs)
-
-
-def read_spaces(records: sqlite3.Connection) -> Spaces | None:
-    """Read the identity from a library's records.
-
-    Args:
-        records: An open records.sqlite.
-
-    Returns:
-        The encoders that keys and features come from, or None if the records do not say, as older ones do not.
-
-    Raises:
-        sqlite3.Error: The file is damaged.
-    """
-    if records.execute("SELECT 1 FROM sqlite_master WHERE name = 'meta'").fetchone() is None:
-        return None
-    found = dict(records.execute("SELECT name, value FROM meta"))
-    key_space_id, h_space_id = found.get("key_space_id"), found.get("h_space_id")
-    if not isinstance(key_space_id, str) or not isinstance(h_space_id, str):
-        return None
-    return Spaces(key_space_id, h_space_id)
 
 
 def require_spaces(found: Spaces | None, expected: Spaces, library: Path) -> None:

@@ -149,9 +149,13 @@ def test_the_chain_and_the_graphs_are_printed_and_recorded(bundle, manifest):
 
 def test_the_library_is_that_of_the_portable_bundle(bundle, exported):
     """Encoded by torch here, by ONNX Runtime there."""
-    keys = [np.fromfile(folder / "library" / "keys.f16", np.float16) for folder in (bundle, exported.path)]
+    keys = [
+        np.fromfile(folder / "library" / "keys-000001.f16", np.float16) for folder in (bundle, exported.path)
+    ]
     assert np.abs(keys[0].astype(float) - keys[1]).max() < 2e-3
-    rows = [np.fromfile(folder / "library" / "features.i8", np.int8) for folder in (bundle, exported.path)]
+    rows = [
+        np.fromfile(folder / "library" / "features-000001.i8", np.int8) for folder in (bundle, exported.path)
+    ]
     assert np.abs(rows[0].astype(int) - rows[1]).max() <= 1
 
 

@@ -146,11 +146,11 @@ def test_weights_of_nan_never_become_a_picture(nano_bundle_copy: Path, graph: st
 
 
 def test_keys_of_nan_are_refused(nano_bundle_copy: Path) -> None:
-    file = "library/keys.f16"
+    file = "library/keys-000001.f16"
     np.full(32 * 24, np.nan, dtype=np.float16).tofile(nano_bundle_copy / file)
     bless(nano_bundle_copy, file)
     with pytest.raises(
-        RetrievalError, match="the library's keys hold NaN or infinity; export the library again"
+        RetrievalError, match="the library's keys hold NaN or infinity; build the library again"
     ):
         Pipeline.load(Bundle.load(nano_bundle_copy, verify="full"))
 
@@ -180,12 +180,10 @@ def test_a_text_encoder_of_nan_is_refused(nano_bundle_copy: Path) -> None:
         ("library/records.sqlite", empty),
         ("library/records.sqlite", truncate),
         ("library/records.sqlite", remove),
-        ("library/keys.f16", truncate),
-        ("library/keys.f16", remove),
-        ("library/features.i8", truncate),
-        ("library/features.i8", empty),
-        ("library/scale.f32", remove),
-        ("library/scale.f32", empty),
+        ("library/keys-000001.f16", truncate),
+        ("library/keys-000001.f16", remove),
+        ("library/features-000001.i8", truncate),
+        ("library/features-000001.i8", empty),
     ],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
@@ -194,7 +192,7 @@ def test_other_files_are_refused_even_unverified(
 ) -> None:
     damage(nano_bundle_copy / file)
     bundle = Bundle.load(nano_bundle_copy, verify="off")
-    with pytest.raises((BundleCorruptError, RetrievalError), match=r"; (download|export|write)") as caught:
+    with pytest.raises((BundleCorruptError, RetrievalError), match=r"; (download|export|build)") as caught:
         with Pipeline.load(bundle, threads=1) as pipeline:
             pipeline.draw(REQUEST)
     assert str(Path(file).name) in str(caught.value) or "library" in str(caught.value)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from ragturbo_runtime.features import encode_int8, reference_tokens, scale_of
-from ragturbo_runtime.index import ExactIndex
+from ragturbo_runtime.index.exact import ExactIndex
+from ragturbo_runtime.library.feature_rows import encode_int8, reference_tokens, scale_of
 from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.retriever import Retriever
 from training.ladd.batches import Batcher

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ragturbo_runtime.files import file_entry
-from ragturbo_runtime.library_writer import LibraryItem, write_library
+from ragturbo_runtime.library.record import LibraryItem
+from ragturbo_runtime.library.whole import write_library
 from ragturbo_runtime.manifest import (
     AdapterSpec,
     FamilyInfo,

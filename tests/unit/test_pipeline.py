@@ -320,13 +320,13 @@ def test_a_closed_pipeline_raises(nano_bundle: Path) -> None:
     closed.close()
     with pytest.raises(InferenceError, match="the pipeline was closed; load it again"):
         closed.draw(DrawRequest((PROMPT,), (7,)))
-    with pytest.raises(RetrievalError, match="records cannot be read"):
+    with pytest.raises(RetrievalError, match="the library was closed; open it again"):
         reference.thumbnail()
 
 
 def test_importing_the_pipeline_loads_nothing_heavy() -> None:
     code = (
-        "import sys, ragturbo_runtime.pipeline, ragturbo_runtime.library_writer\n"
+        "import sys, ragturbo_runtime.pipeline, ragturbo_runtime.library.whole\n"
         "heavy = {'torch', 'onnxruntime', 'tokenizers', 'scann', 'ftfy', 'PIL', 'onnx', 'tensorflow'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

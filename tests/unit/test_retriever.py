@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ragturbo_runtime.index import ExactIndex
+from ragturbo_runtime.index.exact import ExactIndex
 from ragturbo_runtime.retriever import Calibration, Retriever, round_robin
 
 KEYS = np.eye(6, dtype=np.float32)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ragturbo_runtime.index import ExactIndex
+from ragturbo_runtime.index.exact import ExactIndex
 from ragturbo_runtime.retriever import Calibration, Retriever
 from training.family.folder import Family
 from training.ladd.library import Codec, ReferenceFeatures, TrainingLibrary, encode_keys

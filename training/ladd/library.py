@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from ragturbo_runtime.features import encode_int8, scale_of
+from ragturbo_runtime.library.feature_rows import encode_int8, scale_of
 from training.data.render import draw_batch
 from training.ladd.frozen import is_halved
 from training.models.split_unet import encode
@@ -222,7 +222,7 @@ class ReferenceFeatures:
 
 
 def round_to_int8(features: Tensor, scale: Tensor) -> Tensor:
-    """Lose what `ragturbo_runtime.features.encode_int8` loses, without leaving the device.
+    """Lose what `ragturbo_runtime.library.feature_rows.encode_int8` loses, without leaving the device.
 
     Args:
         features: (..., C) float32.

@@ -18,7 +18,7 @@ import torch.nn.functional as functional
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ragturbo_runtime.index import ExactIndex
+from ragturbo_runtime.index.exact import ExactIndex
 from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.reference_weights import reference_weights
 from ragturbo_runtime.retriever import Calibration

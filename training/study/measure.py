@@ -55,8 +55,8 @@ class Laboratory:
 
         Returns:
             ``unknown`` and ``plain`` (smooth-L1 of the draft on held-out pairs, see `_losses`), ``right_losses`` (of
-            every unknown pair), ``probe``, ``found`` and ``seconds`` of one core. Nothing is drawn: without LADD the
-            decoder hardly follows what such an adapter adds to h.
+            every unknown pair), ``probe``, ``found``, ``recall`` and ``seconds`` of one core. The base's decoder hardly
+            follows what an aligned adapter adds to h, so that the decoder with the bundled adapter's LoRA draws.
         """
         started = time.process_time()
         parts = self.bench.parts_of(setting)
@@ -72,12 +72,16 @@ class Laboratory:
         assert parts.unknown is not None
         unknown, right = _losses(alignment, parts.unknown, masked=True)
         plain, _ = _losses(alignment, parts.held_out, masked=False)
+        references = self._references(setting)
         measured = {
             "unknown": unknown,
             "plain": plain,
             "right_losses": [round(value, 6) for value in right.tolist()],
             "probe": self._probe(parts),
-            "found": self._found(self._references(setting)),
+            "found": self._found(references),
+            "recall": self.drawing.recall(
+                self._bundled_parts[0], parts.student.adapter, parts.features, references
+            ),
         }
         ended = time.process_time()
         seconds = {"prepare": prepared - started, "align": aligned - prepared, "measure": ended - aligned}

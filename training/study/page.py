@@ -24,6 +24,8 @@ _LEGEND = """\
 - **right, wrong, none**: smooth-L1 of the draft that the corrected h stands for, on held-out scenes with things that
   only the library shows, names masked, with right, wrong and no references.
 - **plain**: none − right on held-out prompts of known things, where the prompt says all; under zero references cost.
+- **drawn**: share of the common / rare / library-only things asked for that the judge finds in the pictures of that
+  adapter, right references, with the decoder and LoRA of the bundled one: the base's own does not follow an adapter.
 - **against the default**: right less the default's, ± two standard errors over the pictures; **bold** if it is beyond
   that and beyond the noise of the seeds.
 - **s**: seconds of one core for the alignment. What the frozen encoder made is kept for later settings, so the first
@@ -64,7 +66,7 @@ def make_page(document: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", *_bundled(document["bundled"]), ""])
 
 
-_HEADER = ["probe", "right", "wrong", "none", "wrong − right", "none − right", "plain", "s"]
+_HEADER = ["probe", "right", "wrong", "none", "wrong − right", "none − right", "plain", "drawn", "s"]
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
@@ -75,6 +77,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         _with_error(unknown["wrong_minus_right"]),
         _with_error(unknown["none_minus_right"]),
         _with_error(row["plain"]["none_minus_right"]),
+        _shares(row["recall"]),
         f"{row['seconds']['align']:.0f}",
     ]
 

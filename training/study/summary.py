@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 Measured = Mapping[str, Any]
 """As `Laboratory.align` or `Laboratory.draw_bundled` gave it."""
-PRINTED = ("probe", "unknown", "plain", "found", "seconds")
+PRINTED = ("probe", "unknown", "plain", "found", "recall", "seconds")
 
 
 def make_document(

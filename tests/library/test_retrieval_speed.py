@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ragturbo_runtime.library import Library
-from ragturbo_runtime.library_writer import LibraryItem, write_library
+from ragturbo_runtime.library.opened import Library
+from ragturbo_runtime.library.record import LibraryItem
+from ragturbo_runtime.library.whole import write_library
 from ragturbo_runtime.retriever import Calibration, Retriever
 from ragturbo_runtime.spaces import Spaces
 
@@ -24,8 +25,8 @@ def test_search_records_and_features_take_less_than_a_millisecond(tmp_path: Path
     features = random.standard_normal((COUNT, TOKENS, CHANNELS), dtype=np.float32)
     items = [LibraryItem(f"{i}", f"a picture of thing number {i}", bytes(3_000)) for i in range(COUNT)]
     spaces = Spaces("1" * 64, "2" * 64)
-    part = write_library(tmp_path / "library", items, keys, features, spaces=spaces, with_scann=False)
-    with contextlib.closing(Library.open(tmp_path / "library", part)) as library:
+    write_library(tmp_path / "library", items, keys, features, spaces=spaces)
+    with contextlib.closing(Library(tmp_path / "library")) as library:
         retriever = Retriever(library, Calibration())
         times = []
         for start in range(0, 300, 3):

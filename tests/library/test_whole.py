@@ -24,8 +24,9 @@ from PIL import Image
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.errors import InvalidInputError, OutputError, RetrievalError
 from ragturbo_runtime.files import hash_file, replace_directory, write_bytes
-from ragturbo_runtime.library import Library
-from ragturbo_runtime.library_writer import LibraryItem, write_library
+from ragturbo_runtime.library.opened import Library
+from ragturbo_runtime.library.record import LibraryItem
+from ragturbo_runtime.library.whole import write_library
 from ragturbo_runtime.spaces import Spaces
 from tests.nano.build_nano_bundle import reference_captions
 
@@ -49,7 +50,7 @@ def arrays(count: int, seed: int = 0) -> tuple[Any, Any]:
 def nano_library(nano_bundle: Path) -> Iterator[Library]:
     part = Bundle.load(nano_bundle).manifest.library
     assert part is not None
-    with contextlib.closing(Library.open(nano_bundle / part.directory, part)) as library:
+    with contextlib.closing(Library(nano_bundle / part.directory)) as library:
         yield library
 
 
@@ -82,7 +83,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         path.relative_to(tmp_path).as_posix() for path in (tmp_path / "library").rglob("*") if path.is_file()
     }
     assert written == {entry.file for entry in part.files}
-    library = Library.open(tmp_path / "library", part)
+    library = Library(tmp_path / "library")
     ids, cosines = library.search(keys, 1)
     assert ids[:, 0].tolist() == list(range(40))
     np.testing.assert_allclose(cosines, 1, atol=2e-3)  # keys are float16
@@ -94,14 +95,11 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_a_second_library_takes_the_place_of_the_first(tmp_path: Path) -> None:
     keys, features = arrays(5)
     write_library(tmp_path / "library", items(5, "old"), keys, features, spaces=SPACES)
-    part = write_library(
-        tmp_path / "library", items(3, "new"), keys[:3], features[:3], spaces=SPACES, with_scann=False
-    )
-    library = Library.open(tmp_path / "library", part)
+    write_library(tmp_path / "library", items(3, "new"), keys[:3], features[:3], spaces=SPACES)
+    library = Library(tmp_path / "library")
     assert [record.caption for record in library.records(range(3))] == ["new 0", "new 1", "new 2"]
     library.close()
     assert [path.name for path in tmp_path.iterdir()] == ["library"]
-    assert not (tmp_path / "library" / "scann").exists()
 
 
 def test_threads_share_one_library(nano_library: Library) -> None:
@@ -110,7 +108,7 @@ def test_threads_share_one_library(nano_library: Library) -> None:
         captions = [record.caption for record in nano_library.records(rows)]
         return (
             captions == [reference_captions()[row] for row in rows]
-            and len(nano_library.thumbnail(rows[0])) > 0
+            and len(nano_library.thumbnail(f"nano-{rows[0]:02d}")) > 0
         )
 
     with ThreadPoolExecutor(8) as pool:
@@ -119,11 +117,15 @@ def test_threads_share_one_library(nano_library: Library) -> None:
 
 @pytest.mark.parametrize("row", [-1, 32])
 def test_rows_out_of_range_are_refused(nano_library: Library, row: int) -> None:
-    for look in (nano_library.records, nano_library.features):
-        with pytest.raises(RetrievalError, match=f"{row}"):
-            look([row])
-    with pytest.raises(RetrievalError, match=f"row {row}: not in the library, which has 0 to 31"):
-        nano_library.thumbnail(row)
+    with pytest.raises(RetrievalError, match=rf"rows \[{row}\]: not in the library, which has 0 to 31"):
+        nano_library.records([row])
+    with pytest.raises(RetrievalError, match=rf"rows \[{row}\]: expected 0 to 31"):
+        nano_library.features([row])
+
+
+def test_a_picture_that_is_not_there_is_refused(nano_library: Library) -> None:
+    with pytest.raises(RetrievalError, match="'nano-99': not in the library; it may have been removed"):
+        nano_library.thumbnail("nano-99")
 
 
 @pytest.mark.parametrize(("shape", "k"), [((2, 25), 4), ((24,), 4), ((2, 24), 0)])
@@ -134,23 +136,21 @@ def test_queries_of_another_shape_are_refused(nano_library: Library, shape: tupl
 
 def test_a_closed_library_raises(tmp_path: Path) -> None:
     keys, features = arrays(5)
-    part = write_library(tmp_path / "library", items(5), keys, features, spaces=SPACES, with_scann=False)
-    library = Library.open(tmp_path / "library", part)
+    write_library(tmp_path / "library", items(5), keys, features, spaces=SPACES)
+    library = Library(tmp_path / "library")
     library.close()
     library.close()
-    with pytest.raises(RetrievalError, match="records cannot be read"):
+    with pytest.raises(RetrievalError, match="the library was closed; open it again"):
         library.records([0])
 
 
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("keys.f16", None, "keys.f16: cannot be read"),
-        ("keys.f16", bytes(14), "7 numbers do not make 5 keys"),
-        ("features.i8", bytes(7), "7 bytes do not make 5 rows of 16 channels"),
-        ("features.i8", None, "features.i8: cannot be read"),
-        ("scale.f32", b"", "do not make 5 rows of 0 channels"),
-        ("scale.f32", None, "scale.f32: cannot be read"),
+        ("keys-000001.f16", None, "keys-000001.f16: cannot be read"),
+        ("keys-000001.f16", bytes(14), "14 bytes, expected 80 = 5 rows of 16"),
+        ("features-000001.i8", bytes(7), "7 bytes, expected 320 = 5 rows of 64"),
+        ("features-000001.i8", None, "features-000001.i8: cannot be read"),
         ("records.sqlite", None, "records.sqlite: cannot be read"),
         ("records.sqlite", b"not a database, whatever its name says" * 100, "records.sqlite: cannot be read"),
         ("records.sqlite", b"", "records.sqlite: cannot be read"),
@@ -158,20 +158,20 @@ def test_a_closed_library_raises(tmp_path: Path) -> None:
 )
 def test_damaged_files_are_named(tmp_path: Path, file: str, content: bytes | None, message: str) -> None:
     keys, features = arrays(5)
-    part = write_library(tmp_path / "library", items(5), keys, features, spaces=SPACES, with_scann=False)
+    write_library(tmp_path / "library", items(5), keys, features, spaces=SPACES)
     if content is None:
         (tmp_path / "library" / file).unlink()
     else:
         (tmp_path / "library" / file).write_bytes(content)
     with pytest.raises(RetrievalError, match=message):
-        Library.open(tmp_path / "library", part)
+        Library(tmp_path / "library")
 
 
 def test_inputs_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     keys, features = arrays(5)
     with pytest.raises(InvalidInputError, match=r"4 items, keys \(5, 8\), features \(5, 4, 16\)"):
         write_library(tmp_path / "library", items(4), keys, features, spaces=SPACES)
-    with pytest.raises(InvalidInputError, match="an id appears twice"):
+    with pytest.raises(InvalidInputError, match="twice in the list: 'x-0'"):
         write_library(tmp_path / "library", [*items(4), items(1)[0]], keys, features, spaces=SPACES)
     features[2, 1, 3] = np.nan
     with pytest.raises(InvalidInputError, match="NaN or infinity"):
@@ -192,19 +192,19 @@ WRITER = textwrap.dedent(
     import itertools, pathlib, resource, sys
     import numpy as np
     from ragturbo_runtime.errors import OutputError
-    from ragturbo_runtime.library_writer import write_library
-    from tests.unit.test_library import SPACES, arrays, items
+    from ragturbo_runtime.library.whole import write_library
+    from tests.library.test_whole import SPACES, arrays, items
     folder, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         try:
-            write_library(folder, items(300, "new"), *arrays(300), spaces=SPACES, with_scann=False)
+            write_library(folder, items(300, "new"), *arrays(300), spaces=SPACES)
         except OutputError as error:
             print("refused:", error)
         sys.exit()
     for number in itertools.count():
         word = "even" if number % 2 == 0 else "odd"
-        write_library(folder, items(300, word), *arrays(300, seed=number % 2), spaces=SPACES, with_scann=False)
+        write_library(folder, items(300, word), *arrays(300, seed=number % 2), spaces=SPACES)
         print(number, flush=True)
     """
 )
@@ -225,10 +225,8 @@ def test_a_killed_writer_leaves_a_whole_library(tmp_path: Path) -> None:
     folder = tmp_path / "library"
     expected = {}
     for word, seed in (("even", 0), ("odd", 1)):
-        part = write_library(
-            tmp_path / word, items(300, word), *arrays(300, seed=seed), spaces=SPACES, with_scann=False
-        )
-        with contextlib.closing(Library.open(tmp_path / word, part)) as library:
+        write_library(tmp_path / word, items(300, word), *arrays(300, seed=seed), spaces=SPACES)
+        with contextlib.closing(Library(tmp_path / word)) as library:
             expected[word] = library.features(range(300))
     delays = random.Random(0)
     for _ in range(4):
@@ -237,12 +235,12 @@ def test_a_killed_writer_leaves_a_whole_library(tmp_path: Path) -> None:
             assert process.stdout.readline() == "0\n"
             time.sleep(delays.uniform(0.0, 0.1))
             process.send_signal(signal.SIGKILL)
-        library = Library.open(folder, part)
+        library = Library(folder)
         word = library.records([0])[0].caption.split()[0]
         assert all(record.caption.startswith(word) for record in library.records(range(300)))
         np.testing.assert_array_equal(library.features(range(300)), expected[word])
         library.close()
-    write_library(folder, items(300), *arrays(300), spaces=SPACES, with_scann=False)
+    write_library(folder, items(300), *arrays(300), spaces=SPACES)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["even", "library", "odd"]
 
 
@@ -250,11 +248,11 @@ def test_a_killed_writer_leaves_a_whole_library(tmp_path: Path) -> None:
 @pytest.mark.parametrize("limit", [1_000, 10_000, 20_000])
 def test_a_full_disk_leaves_the_old_library(tmp_path: Path, limit: int) -> None:
     folder = tmp_path / "library"
-    part = write_library(folder, items(300, "old"), *arrays(300), spaces=SPACES, with_scann=False)
+    write_library(folder, items(300, "old"), *arrays(300), spaces=SPACES)
     with run_writer(folder, limit=limit) as process:
         assert process.stdout is not None
         assert process.stdout.read().startswith(f"refused: {folder}: cannot be written (")
-    with contextlib.closing(Library.open(folder, part)) as library:
+    with contextlib.closing(Library(folder)) as library:
         assert library.records([0])[0].caption == "old 0"
     assert [path.name for path in tmp_path.iterdir()] == ["library"]
 

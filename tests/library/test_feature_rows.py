@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from ragturbo_runtime.errors import RetrievalError
-from ragturbo_runtime.features import FeatureStore, encode_int8, reference_tokens, scale_of
+from ragturbo_runtime.library.feature_rows import encode_int8, reference_tokens, scale_of
 
 FEATURES = hnp.arrays(
     np.float32,
@@ -56,36 +52,3 @@ def test_each_channel_uses_its_whole_range() -> None:
 def test_values_beyond_the_scale_are_clipped() -> None:
     scale = np.ones(2, dtype=np.float32)
     assert encode_int8(np.array([[[1e9, -1e9]]]), scale).tolist() == [[[127, -127]]]
-
-
-def test_rows_are_read_in_any_order(tmp_path: Path) -> None:
-    values = np.random.default_rng(0).integers(-127, 128, (20, 16, 32), dtype=np.int8)
-    values.tofile(tmp_path / "features.i8")
-    store = FeatureStore(tmp_path / "features.i8", count=20, tokens=16, channels=32)
-    np.testing.assert_array_equal(store.read([19, 0, 7, 7]), values[[19, 0, 7, 7]])
-    grid = np.array([[1, 2], [3, 4]])
-    np.testing.assert_array_equal(store.read(grid), values[grid])
-    assert store.read([]).shape == (0, 16, 32)
-    rows = store.read([3])
-    assert rows.flags.owndata
-    assert rows.flags.c_contiguous
-
-
-@pytest.mark.parametrize("row", [-1, 20])
-def test_a_row_out_of_range_is_refused(tmp_path: Path, row: int) -> None:
-    np.zeros((20, 4, 4), dtype=np.int8).tofile(tmp_path / "features.i8")
-    store = FeatureStore(tmp_path / "features.i8", count=20, tokens=4, channels=4)
-    with pytest.raises(RetrievalError, match=rf"rows \[0, {row}\]: expected 0 to 19"):
-        store.read([0, row])
-
-
-def test_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "features.i8"
-    path.write_bytes(bytes(100))
-    with pytest.raises(RetrievalError, match="100 bytes, expected 320 = 20 x 4 x 4"):
-        FeatureStore(path, count=20, tokens=4, channels=4)
-    path.write_bytes(b"")
-    with pytest.raises(RetrievalError, match="cannot be read"):
-        FeatureStore(path, count=20, tokens=4, channels=4)
-    with pytest.raises(RetrievalError, match="cannot be read"):
-        FeatureStore(tmp_path / "absent", count=20, tokens=4, channels=4)

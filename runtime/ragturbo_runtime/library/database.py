@@ -1,0 +1,150 @@
+"""The records of a library in SQLite: opening, reading, and what is checked on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from ragturbo_runtime.errors import RetrievalError
+from ragturbo_runtime.library.layout import RECORDS_FILE, Layout, layout_from_meta, layout_to_meta
+from ragturbo_runtime.library.record import LibraryItem
+
+PAGE_BYTES = 65_536
+"""A thumbnail of some kilobytes fills a quarter of a small page with nothing."""
+BUSY_SECONDS = 30.0
+SCHEMA = (
+    # crc: of the texts, the thumbnail, and the two rows in the files, see `checksum`
+    "CREATE TABLE records (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, caption TEXT NOT NULL, "
+    "source TEXT NOT NULL, licence TEXT NOT NULL, crc INTEGER NOT NULL)",
+    # Beside the records, not in them: a look-up of captions then reads no pictures.
+    "CREATE TABLE thumbnails (row INTEGER PRIMARY KEY, png BLOB NOT NULL)",
+    "CREATE TABLE removed (row INTEGER PRIMARY KEY)",
+    "CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL)",
+)
+HINT = "build the library again, or take the folder from a copy"
+
+
+def open_for_reading(directory: Path) -> sqlite3.Connection:
+    """Open the records; any thread may use the connection.
+
+    Args:
+        directory: The library's folder.
+
+    Returns:
+        A connection. Where the folder cannot be written, nobody writes to it now: no lock is taken and no file made.
+
+    Raises:
+        RetrievalError: There are no records, or they cannot be read.
+    """
+    still = "" if os.access(directory, os.W_OK) else "&immutable=1"
+    return _connect(directory, f"mode=ro{still}")
+
+
+def open_for_writing(directory: Path) -> sqlite3.Connection:
+    """Open the records to change them: transactions are begun by hand, and are on the disk when they return.
+
+    Raises:
+        RetrievalError: There are no records, or they cannot be read.
+    """
+    connection = _connect(directory, "mode=rw")
+    try:
+        # Readers then never wait for a writer, nor it for them.
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+    except sqlite3.Error as exc:
+        connection.close()
+        raise unreadable(directory, exc) from exc
+    return connection
+
+
+def close_after_writing(connection: sqlite3.Connection) -> None:
+    """Close; leave one file that can be read from a folder in which nothing can be made, unless somebody reads now."""
+    with contextlib.suppress(sqlite3.Error):
+        connection.execute("PRAGMA busy_timeout = 0")
+        connection.execute("PRAGMA journal_mode = DELETE")
+    connection.close()
+
+
+def _connect(directory: Path, options: str) -> sqlite3.Connection:
+    path = directory / RECORDS_FILE
+    uri = f"file:{quote(path.absolute().as_posix())}?{options}"
+    try:
+        with contextlib.ExitStack() as on_failure:
+            connection = sqlite3.connect(
+                uri, uri=True, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS
+            )
+            on_failure.callback(connection.close)
+            connection.execute("SELECT row, id, caption, source, licence FROM records LIMIT 1").fetchone()
+            on_failure.pop_all()
+    except sqlite3.Error as exc:
+        raise unreadable(directory, exc) from exc
+    return connection
+
+
+def read_layout(connection: sqlite3.Connection, directory: Path) -> Layout:
+    """Read what the records say of the folder.
+
+    Args:
+        connection: From one of the two above.
+        directory: The folder, for messages.
+
+    Returns:
+        The layout.
+
+    Raises:
+        RetrievalError: They are damaged, or of another format.
+    """
+    try:
+        meta = dict(connection.execute("SELECT name, value FROM meta"))
+        return layout_from_meta(meta)
+    except sqlite3.Error as exc:
+        raise unreadable(directory, exc) from exc
+    except ValueError as exc:
+        raise RetrievalError(f"{directory / RECORDS_FILE}: meta: {exc}", hint=HINT) from exc
+
+
+def write_layout(connection: sqlite3.Connection, layout: Layout) -> None:
+    """Write what the records say of the folder; the caller commits."""
+    connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", layout_to_meta(layout).items())
+
+
+def data_version(connection: sqlite3.Connection) -> int:
+    """Return a number that differs when another connection has changed the records since."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
+
+
+def unreadable(directory: Path, exc: Exception) -> RetrievalError:
+    """Make the error for records that SQLite cannot read."""
+    return RetrievalError(f"{directory / RECORDS_FILE}: cannot be read ({exc})", hint=HINT)
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """Do all of it or nothing.
+
+    Args:
+        connection: Its transactions are begun by hand.
+        kind: ``"IMMEDIATE"`` to write, ``"DEFERRED"`` to read one state.
+    """
+    connection.execute(f"BEGIN {kind}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
+
+
+def checksum(item: LibraryItem, key: bytes, features: bytes) -> int:
+    """Return the crc32 of all that is kept of a reference, each part with its length before it."""
+    crc = 0
+    texts = (item.id, item.caption, item.source, item.licence)
+    for part in (*(text.encode() for text in texts), item.thumbnail, key, features):
+        crc = zlib.crc32(part, zlib.crc32(len(part).to_bytes(8, "little"), crc))
+    return crc

@@ -1,0 +1,75 @@
+"""Files of rows of one size: read through the page cache, and only ever added to at their end.
+
+What lies beyond the rows that the records count was written by someone who was killed before the records knew of it. It
+is never read, and the next writer writes over it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ragturbo_runtime.errors import RetrievalError
+
+_HINT = "build the library again, or take it from a copy; what is lost cannot be computed from the rest"
+
+
+def map_rows(path: Path, row: np.dtype[Any], count: int, *, at_random: bool) -> NDArray[Any]:
+    """Map the first rows of a file; nothing is read yet.
+
+    Args:
+        path: The file.
+        row: Layout of one row.
+        count: N rows, 0 or more.
+        at_random: Whether few rows far apart will be read: then nothing is read ahead.
+
+    Returns:
+        N rows, read-only.
+
+    Raises:
+        RetrievalError: The file is missing or shorter than that.
+    """
+    if count == 0:
+        return np.empty(0, row)
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < count * row.itemsize:
+                raise RetrievalError(
+                    f"{path}: {size} bytes, expected {count * row.itemsize} = {count} rows of {row.itemsize}",
+                    hint=_HINT,
+                )
+            mapped = mmap.mmap(file.fileno(), count * row.itemsize, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as exc:
+        raise RetrievalError(f"{path}: cannot be read ({exc})", hint=_HINT) from exc
+    if at_random and hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(mapped, dtype=row, count=count)
+
+
+def append_rows(path: Path, rows: NDArray[Any], row: np.dtype[Any], count: int) -> None:
+    """Write rows behind the first ``count`` of a file, and flush them to the disk.
+
+    Args:
+        path: The file; it is made if it is missing and ``count`` is 0.
+        rows: What to add, of the layout ``row``.
+        row: Layout of one row.
+        count: Rows that count; what lies behind them is cut off.
+
+    Raises:
+        OSError: The file cannot be written, or has fewer rows.
+    """
+    flags = os.O_RDWR | getattr(os, "O_BINARY", 0) | (os.O_CREAT if count == 0 else 0)
+    with os.fdopen(os.open(path, flags, 0o666), "r+b") as file:
+        if os.fstat(file.fileno()).st_size < count * row.itemsize:
+            raise OSError(f"{path}: shorter than the {count} rows that the records count")
+        file.truncate(count * row.itemsize)
+        file.seek(0, os.SEEK_END)
+        file.write(np.ascontiguousarray(rows).tobytes())
+        file.flush()
+        os.fsync(file.fileno())

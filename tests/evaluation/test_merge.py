@@ -152,3 +152,27 @@ def test_documents_are_not_changed_by_a_merge(whole: Settings) -> None:
     before = deepcopy(old)
     merge_documents(old, old, ["base_1"])
     assert old == before
+
+
+def test_all_times_are_measured_anew_and_nothing_else(settings: Settings) -> None:
+    def without_times(document: dict[str, Any]) -> dict[str, Any]:
+        kept = deepcopy(document)
+        for row in [*kept["rows"].values(), *kept["controls"].values()]:
+            for key in ("ms", "ms_split"):
+                row.pop(key, None)
+        return kept
+
+    before = results_of(settings)
+    change(settings, lambda document: document["rows"]["base_1"].update(ms=-1.0))
+    change(settings, lambda document: document["controls"]["adapter_k1_1"].pop("ms"))
+    evaluate(replace(settings, merges=False, times=True))
+    after = results_of(settings)
+    assert without_times(after) == without_times(before)
+    assert after["rows"]["base_1"]["ms"] > 0
+    assert after["controls"]["adapter_k1_1"]["ms"] > 0
+    assert after["controls"]["adapter_no_references_1"]["ms"] == after["rows"]["lora_only_1"]["ms"]
+
+
+def test_times_are_those_of_all_rows(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--family", str(settings.family), "--times", "--rows", "base_1"]) == 2
+    assert "--times times all rows" in capsys.readouterr().err

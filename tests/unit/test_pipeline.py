@@ -308,7 +308,7 @@ def test_a_fault_of_the_lookup_reaches_the_caller(nano_bundle: Path) -> None:
     with Pipeline.load(Bundle.load(nano_bundle), device="cpu", threads=1) as pipeline:
         assert pipeline.library is not None
         pipeline.library.close()
-        with pytest.raises(RetrievalError, match="cannot be read"):
+        with pytest.raises(RetrievalError, match="the library was closed; open it again"):
             pipeline.draw(DrawRequest((PROMPT,), (1,)))
         assert pipeline.draw(DrawRequest((PROMPT,), (1,), references=0)).images.any()
 

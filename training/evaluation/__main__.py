@@ -40,7 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="write the --rows into the results that are there: see docs/train.md",
     )
+    parser.add_argument(
+        "--times", action="store_true", help="only time the rows anew, in the results that are there"
+    )
     options = parser.parse_args(arguments)
+    if options.times and options.rows:
+        print(
+            "error: --times times all rows, or they could not be compared; leave out --rows", file=sys.stderr
+        )
+        return 2
     if options.merge and not options.rows:
         print("error: --merge puts rows into the results; name them with --rows", file=sys.stderr)
         return 2
@@ -57,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         count=options.count,
         rows=tuple(options.rows or ()),
         merges=options.merge,
+        times=options.times,
     )
     try:
         print(evaluate(settings))

@@ -21,6 +21,7 @@ from training.evaluation.page import format_table
 from training.evaluation.publish import PICTURES, RESULTS, publish
 from training.evaluation.references import new_search
 from training.evaluation.results import Benchmark, Measured, make_document, write_json
+from training.evaluation.retime import retime
 from training.evaluation.rows import DRAWN, TABLE
 from training.evaluation.session import Session, Settings
 from training.evaluation.sheets import TITLES, choose, save_sheet
@@ -55,6 +56,8 @@ def evaluate(settings: Settings) -> str:
             fit the results that they should be merged into.
     """
     session = Session.open(settings)
+    if settings.times:
+        return format_table(retime(session))
     if settings.merges:
         return format_table(merge_rows(session, settings.rows))
     if settings.rows:

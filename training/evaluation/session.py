@@ -43,6 +43,8 @@ class Settings:
     """Only these rows: printed, not written. Empty: all, and written."""
     merges: bool = False
     """Put the rows into the results.json that is there."""
+    times: bool = False
+    """Only time the rows, and put that into the results.json that is there."""
 
 
 @dataclass(frozen=True)

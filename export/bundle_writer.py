@@ -9,18 +9,19 @@ from pathlib import Path
 import onnx
 from tqdm import tqdm
 
+from export.bundled_library import build_library
 from export.chain import compare_chain, load_on_cpu
 from export.flavours import Flavour, find_flavour
 from export.graphs import CONTEXT_LENGTH, OPSET, GraphSpec, graph_specs
-from export.library import Encoder, build_library
 from export.manifest import make_manifest
 from export.models import Models
-from export.pictures import Entry
 from export.staging import staging
 from export.stored import Stored
 from export.torch_sessions import TorchSession, torch_pipeline
 from export.trace import trace
+from ragturbo_runtime.collection.entry import Entry
 from ragturbo_runtime.files import file_entry
+from ragturbo_runtime.indexing.encoder import Runner
 from ragturbo_runtime.manifest import MANIFEST_FILE, GraphEntry, Manifest, Parity
 from ragturbo_runtime.manifest_json import write_manifest
 from ragturbo_runtime.providers import cpu_device
@@ -130,7 +131,7 @@ def _kind(stored: Stored) -> str:
     return f", {' and '.join(found)} weights" if found else ""
 
 
-def _on_cpu(folder: Path, graphs: Mapping[str, GraphEntry]) -> dict[str, Encoder]:
+def _on_cpu(folder: Path, graphs: Mapping[str, GraphEntry]) -> dict[str, Runner]:
     options = SessionOptions(cpu_device())
     return {
         name: GraphSession(name, folder / graphs[name].file.file, graphs[name], options) for name in _ENCODERS

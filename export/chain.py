@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from export.errors import ParityError
-from export.library import to_model
 from export.models import Models
 from export.parity import max_abs_diff, psnr_db
-from export.pictures import Entry, Pixels
 from export.wrappers import VaeEncoderGraph
-from ragturbo_runtime.arrays import Scale
+from ragturbo_runtime.arrays import Pixels, Scale
 from ragturbo_runtime.bundle import Bundle
+from ragturbo_runtime.collection.entry import Entry
 from ragturbo_runtime.image import to_pixels
+from ragturbo_runtime.indexing.encoder import to_model
 from ragturbo_runtime.library.feature_rows import encode_int8, reference_tokens
 from ragturbo_runtime.library.record import Reference
 from ragturbo_runtime.manifest import Parity
@@ -148,7 +148,7 @@ class _TorchChain:
         family, metadata = self._models.family, self._models.metadata
         captions = [entry.caption if metadata.reference_caption == "caption" else "" for entry in entries]
         prompt_embeds, _ = family.text.encode(captions)
-        pixels = torch.from_numpy(to_model([entry.load() for entry in entries]))
+        pixels = torch.from_numpy(to_model([entry.read(family.resolution) for entry in entries]))
         latents = VaeEncoderGraph(family.vae)(pixels)
         h, _ = encode(family.unet, latents, metadata.reference_timestep, prompt_embeds)
         assert self._scale is not None  # without a library there are no references

@@ -1,141 +1,112 @@
-"""Encodes the library with the graphs that were just written, so that its features are the runtime's own."""
+"""Builds the library of a large collection, on this machine or on a Ray cluster.
+
+``python -m export.library PICTURES --bundle B --out L --engine ray --workers 16``; ``ragturbo library build`` does the
+same on one machine, and needs nothing but the wheel.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from tqdm import tqdm
-
-from export.manifest import h_space_id, key_space_id
-from export.models import Models
-from export.pictures import Entry, Pixels
-from ragturbo_runtime.library.feature_rows import reference_tokens
-from ragturbo_runtime.library.record import LibraryItem
-from ragturbo_runtime.library.whole import write_library
-from ragturbo_runtime.manifest import LibraryPart
-from ragturbo_runtime.spaces import Spaces
-from ragturbo_runtime.tokenizer import Tokenizer
-
-DIRECTORY = "library"
-THUMBNAIL_SIDE = 256
-"""Largest side of a thumbnail, pixels."""
-THUMBNAIL_COLOURS = 64
-"""In its palette: it is there to be recognised, and takes under half the bytes so."""
-_BATCH_PIXELS = 32 * 64 * 64
-"""Encoded at a time: the autoencoder's first layers take 0.5 KB for each at SD-Turbo's width."""
+if TYPE_CHECKING:
+    from ragturbo_runtime.bundle import Bundle
+    from ragturbo_runtime.indexing.building import BuildReport
+    from ragturbo_runtime.indexing.engine import Engine
 
 
-class Encoder(Protocol):
-    """What runs a graph: ONNX Runtime (`ragturbo_runtime.session.GraphSession`), or torch in its place."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Build a library; returns the exit status."""
+    from ragturbo_runtime.errors import RagTurboError
 
-    def run(self, feeds: dict[str, NDArray[Any]], /) -> dict[str, NDArray[Any]]:
-        """Inputs by name to outputs by name."""
-
-
-def build_library(
-    bundle: Path,
-    entries: Sequence[Entry],
-    models: Models,
-    sessions: Mapping[str, Encoder],
-    tokenizer: Tokenizer,
-) -> LibraryPart:
-    """Encode pictures and captions and write the library folder.
-
-    Args:
-        bundle: The bundle's folder, in the making.
-        entries: N pictures, at least one.
-        models: Says at which timestep and with which caption features are taken, and what the spaces are called.
-        sessions: text_encoder, vae_encoder, unet_encoder of this bundle.
-        tokenizer: Of this bundle.
-
-    Returns:
-        The manifest's ``library``.
-
-    Raises:
-        ExportError: A picture cannot be read.
-        RagTurboError: A graph failed, or the folder cannot be written.
-    """
-    metadata = models.metadata
-    scratch = bundle / ".features.f32"  # larger than memory for a large library
-    features = np.memmap(scratch, np.float32, "w+", shape=(len(entries), metadata.tokens, metadata.channels))
-    keys = np.empty((len(entries), models.family.text.embed_dim), np.float32)
-    items: list[LibraryItem] = []
-    encoder = _Encoder(models, sessions, tokenizer)
+    options = _parser().parse_args(arguments)
     try:
-        for rows, some in _batches(entries, max(1, _BATCH_PIXELS // models.family.resolution**2)):
-            pictures = [entry.load() for entry in some]
-            keys[rows], features[rows] = encoder.encode(pictures, [entry.caption for entry in some])
-            items += [_item(entry, picture) for entry, picture in zip(some, pictures, strict=True)]
-        spaces = Spaces(key_space_id(models), h_space_id(models))
-        return write_library(bundle / DIRECTORY, items, keys, features, spaces=spaces)
-    finally:
-        del features
-        scratch.unlink(missing_ok=True)
+        report = _build(options)
+    except RagTurboError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    lines = [
+        f"{options.out}: {report.added} added, {report.known} known before, {len(report.skipped)} skipped",
+        *(f"  {one.name}: {one.reason}" for one in report.skipped),
+    ]
+    sys.stdout.write("\n".join(lines) + "\n")
+    return 0
 
 
-def _batches(entries: Sequence[Entry], batch: int) -> Iterator[tuple[slice, Sequence[Entry]]]:
-    with tqdm(total=len(entries), desc="library", unit="picture") as progress:
-        for start in range(0, len(entries), batch):
-            some = entries[start : start + batch]
-            yield slice(start, start + len(some)), some
-            progress.update(len(some))
+def _build(options: argparse.Namespace) -> BuildReport:
+    from tqdm import tqdm
 
+    from ragturbo_runtime.bundle import Bundle
+    from ragturbo_runtime.collection.opening import open_collection
+    from ragturbo_runtime.indexing.building import build_library
 
-class _Encoder:
-    """Pictures and captions to keys and features, through ONNX Runtime."""
-
-    def __init__(self, models: Models, sessions: Mapping[str, Encoder], tokenizer: Tokenizer) -> None:
-        self._sessions, self._tokenizer = sessions, tokenizer
-        self._timestep = models.metadata.reference_timestep
-        self._caption = models.metadata.reference_caption
-        self._pool = models.metadata.reference_pool
-
-    def encode(
-        self, pictures: Sequence[Pixels], captions: Sequence[str]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """(B pictures, B captions) -> keys (B, E), features (B, T, C)."""
-        text = self._text(captions)
-        conditioning = text if self._caption == "caption" else self._text([""] * len(captions))
-        latents = self._sessions["vae_encoder"].run({"sample": to_model(pictures)})["latent_sample"]
-        h = self._sessions["unet_encoder"].run(
-            {
-                "sample": latents,
-                "timestep": np.full(len(latents), self._timestep, np.int64),
-                "encoder_hidden_states": conditioning["last_hidden_state"],
-            }
-        )["h"]
-        return text["text_embeds"], reference_tokens(h, self._pool)
-
-    def _text(self, captions: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-        tokens = self._tokenizer.encode(list(captions))
-        return self._sessions["text_encoder"].run(
-            {"input_ids": tokens.input_ids, "eos_index": tokens.eos_index}
+    collection = list(open_collection(options.pictures))
+    bundle = Bundle.load(options.bundle)
+    with (
+        _engine(options, bundle) as engine,
+        tqdm(total=len(collection), desc="library", unit="picture") as bar,
+    ):
+        return build_library(
+            bundle,
+            collection,
+            options.out,
+            engine,
+            progress=lambda so_far: bar.update(so_far.done - bar.n),
         )
 
 
-def to_model(pictures: Sequence[Pixels]) -> NDArray[np.float32]:
-    """Turn pictures into what the VAE reads.
+@contextmanager
+def _engine(options: argparse.Namespace, bundle: Bundle) -> Iterator[Engine]:
+    if options.engine == "local":
+        from ragturbo_runtime.indexing.engine import LocalEngine
+        from ragturbo_runtime.indexing.opening import open_encoder
 
-    Args:
-        pictures: B arrays (H, W, 3) uint8.
+        encoder = open_encoder(bundle, device=options.device)
+        yield LocalEngine(encoder, bundle.manifest.picture_height)
+        return
+    import ray
 
-    Returns:
-        (B, 3, H, W) float32 in [-1, 1].
-    """
-    stacked = np.stack(list(pictures)).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(stacked, dtype=np.float32) / np.float32(127.5) - np.float32(1.0)
+    from export.ray_engine import RayEngine
+
+    ray.init(address=options.address, log_to_driver=False, include_dashboard=False)
+    try:
+        yield RayEngine(bundle, workers=options.workers, device=options.device, threads=options.threads)
+    finally:
+        ray.shutdown()
 
 
-def _item(entry: Entry, picture: Pixels) -> LibraryItem:
-    image = Image.fromarray(picture)
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS)
-    few = image.quantize(THUMBNAIL_COLOURS, dither=Image.Dither.NONE)
-    png = io.BytesIO()
-    few.save(png, format="PNG", optimize=True)
-    return LibraryItem(entry.id, entry.caption, png.getvalue(), entry.source, entry.licence)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m export.library",
+        description="Build the library of a large collection, here or on a Ray cluster.",
+    )
+    parser.add_argument("pictures", type=Path, help="a folder with metadata, or webdataset shards")
+    parser.add_argument("--bundle", type=Path, required=True, help="the bundle whose encoders are used")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="the library's folder; a stopped build goes on"
+    )
+    parser.add_argument("--engine", choices=("local", "ray"), default="local", help="default: %(default)s")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1 (default: %(default)s)")
+    parser.add_argument("--workers", type=_positive, default=2, help="of Ray (default: %(default)s)")
+    parser.add_argument(
+        "--threads", type=_positive, default=1, help="of each of Ray's workers (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--address", help="of a running Ray cluster, or auto; default: one on this machine, for this run"
+    )
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of 1 or more")
+    return number
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

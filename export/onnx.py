@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from export.models import Models
+    from ragturbo_runtime.collection.entry import Entry
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,22 +43,24 @@ def _export(options: argparse.Namespace) -> int:
     _check(options)
     from tqdm import tqdm
 
-    from export.picture_metadata import read_rows
+    from export.bundle_writer import write_bundle
+    from export.pictures import generated_entries
     from export.pipeline_writer import write_pipeline
     from export.room import check_room
 
     base = options.base or options.ckpt.parent
     home = base if options.ckpt is None else options.ckpt.parent
     out = options.out or home / options.layout
-    if options.library not in (None, "none"):
-        list(read_rows(Path(options.library)))  # what is wrong there is said before a minute of loading
+    collected = _collected(options)  # what is wrong there is said before a minute of loading
     check_room(options.ckpt, base, out)
     models = _load(options)
     if options.layout == "optimum":
         write_pipeline(models, out, report=tqdm.write)
         made = "a pipeline without retrieval"
     else:
-        made = f"{_write_bundle(options, models, out)} references"
+        entries = collected if collected is not None else generated_entries(models.family)
+        write_bundle(models, out, entries, report=tqdm.write, flavour=options.flavour)
+        made = f"{len(entries)} references"
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     tqdm.write(f"{out}: {size / 1e6:.1f} MB, {made}")
     return 0
@@ -94,21 +97,13 @@ def _load(options: argparse.Namespace) -> Models:
     return load_base(options.base, slerp_share=share, vae=options.vae)
 
 
-def _write_bundle(options: argparse.Namespace, models: Models, out: Path) -> int:
-    """Write a bundle; return how many references its library has."""
-    from tqdm import tqdm
-
-    from export.bundle_writer import write_bundle
-    from export.pictures import folder_entries, generated_entries
+def _collected(options: argparse.Namespace) -> list[Entry] | None:
+    """Return the pictures that --library names; None means the family's own."""
+    from export.pictures import collected_entries
 
     if options.library == "none":
-        entries = []
-    elif options.library is None:
-        entries = generated_entries(models.family)
-    else:
-        entries = folder_entries(Path(options.library), models.family.resolution)
-    write_bundle(models, out, entries, report=tqdm.write, flavour=options.flavour)
-    return len(entries)
+        return []
+    return None if options.library is None else collected_entries(Path(options.library))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -152,9 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--library",
-        metavar="FOLDER",
-        help="pictures with a metadata.csv or metadata.jsonl (file_name, text, source, licence), or 'none' "
-        "(default: the family's own, as its family.json says)",
+        metavar="PATH",
+        help="pictures with a metadata.csv or metadata.jsonl (file_name, text, source, licence), webdataset shards "
+        "(.tar), or 'none' (default: the family's own, as its family.json says)",
     )
     parser.add_argument(
         "--flavour",

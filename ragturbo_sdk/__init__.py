@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         GeneratorClosedError,
         InferenceError,
         InvalidInputError,
+        LibraryLockedError,
         OutputError,
         PromptTruncatedWarning,
         ProviderUnavailableError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     )
     from ragturbo_sdk.generator import Generator
     from ragturbo_sdk.info import GeneratorInfo
+    from ragturbo_sdk.library import Library, LibraryInfo
     from ragturbo_sdk.png import read_metadata
     from ragturbo_sdk.reference import Reference
     from ragturbo_sdk.result import GenerationResult
@@ -51,6 +53,9 @@ __all__ = [
     "GeneratorInfo",
     "InferenceError",
     "InvalidInputError",
+    "Library",
+    "LibraryInfo",
+    "LibraryLockedError",
     "LoadProgress",
     "OutputError",
     "PromptTruncatedWarning",
@@ -66,6 +71,8 @@ _HOMES = {
     "GenerationResult": "ragturbo_sdk.result",
     "Generator": "ragturbo_sdk.generator",
     "GeneratorInfo": "ragturbo_sdk.info",
+    "Library": "ragturbo_sdk.library",
+    "LibraryInfo": "ragturbo_sdk.library",
     "LoadProgress": "ragturbo_sdk.generator",
     "Reference": "ragturbo_sdk.reference",
     "read_metadata": "ragturbo_sdk.png",

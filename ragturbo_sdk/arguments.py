@@ -10,15 +10,18 @@ from typing import NoReturn
 
 from ragturbo_sdk._version import __version__
 from ragturbo_sdk.errors import InvalidInputError
+from ragturbo_sdk.library_arguments import add_library
 
-COMMANDS = ("generate", "demo", "bench", "info", "doctor")
+COMMANDS = ("generate", "demo", "library", "bench", "info", "doctor")
 _USAGE = """ragturbo PROMPT [-o FILE] [options]
-       ragturbo {generate,demo,bench,info,doctor} [options]"""
+       ragturbo {generate,demo,library,bench,info,doctor} [options]"""
 _EXAMPLES = """examples:
   ragturbo "a cat left of two pizzas" -o cat.png
   ragturbo "a big dog at the beach" -o dog.png -n 4 --seed 7 --json
   ragturbo "a red apple" -o plain.png --no-retrieval
   ragturbo demo "three small cherries in the snow" -o sheet.png
+  ragturbo library build PICTURES --out my-library
+  ragturbo "my red mug" -o mug.png --library my-library
   ragturbo bench --json
   ragturbo doctor --device cuda
 
@@ -75,6 +78,11 @@ def _parser() -> _Parser:
         commands.add_parser("generate", help="draw pictures (a prompt alone means this)", allow_abbrev=False)
     )
     _add_demo(commands.add_parser("demo", help="one sheet: without and with retrieval", allow_abbrev=False))
+    add_library(
+        commands.add_parser(
+            "library", help="build, search and change a library of references", allow_abbrev=False
+        )
+    )
     _add_bench(commands.add_parser("bench", help="measure what retrieval costs", allow_abbrev=False))
     _add_common(commands.add_parser("info", help="describe the model and the device", allow_abbrev=False))
     _add_doctor(
@@ -153,6 +161,9 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     _add_place(parser)
+    parser.add_argument(
+        "--library", metavar="DIR", help="a library of your own (default: the one of the bundle)"
+    )
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one per core)")
     parser.add_argument(
         "--memory-limit",

@@ -7,6 +7,7 @@ import operator
 import secrets
 from collections.abc import Sequence
 from numbers import Real
+from pathlib import Path
 
 from ragturbo_sdk.errors import InvalidInputError
 
@@ -193,16 +194,78 @@ def check_images(prompts: int, num_images: object) -> int:
     return number
 
 
+def check_text(argument: str, value: object, *, empty: bool = False) -> str:
+    """Check a short text.
+
+    Args:
+        argument: Its name, for the message.
+        value: Text.
+        empty: Whether it may be empty.
+
+    Returns:
+        The text.
+
+    Raises:
+        InvalidInputError: It is no text, or no valid Unicode, or empty.
+    """
+    if not isinstance(value, str) or not (value or empty):
+        raise _invalid(argument, value, "text" if empty else "text that is not empty", "pass a str")
+    _require_unicode(argument, value)
+    return value
+
+
+def check_ids(ids: object) -> tuple[str, ...]:
+    """Check names of references.
+
+    Args:
+        ids: One text, or a sequence of texts.
+
+    Returns:
+        The names, at least one.
+
+    Raises:
+        InvalidInputError: It is neither, or empty.
+    """
+    if isinstance(ids, str):
+        return (check_text("ids", ids),)
+    if not isinstance(ids, Sequence) or isinstance(ids, bytes | bytearray | memoryview) or not ids:
+        raise _invalid("ids", ids, "a text, or a sequence of texts", "reference.id is one")
+    return tuple(check_text("ids", one) for one in ids)
+
+
+def check_library(library: object) -> Path | None:
+    """Check the folder of a host's own library.
+
+    Args:
+        library: A path, or None for the bundle's own.
+
+    Returns:
+        The path, or None.
+
+    Raises:
+        InvalidInputError: It is neither, or empty.
+    """
+    if library is None:
+        return None
+    if not isinstance(library, str | Path) or not str(library):
+        raise _invalid("library", library, "a folder, or None", "pass None for the library of the bundle")
+    return Path(library)
+
+
 def _check_prompt(text: object) -> str:
     if not isinstance(text, str):
         raise _invalid("prompt", text, "text", "pass a str")
     if not text.strip():
         raise _invalid("prompt", text, "text with at least one word", "say what to draw")
+    _require_unicode("prompt", text)
+    return text
+
+
+def _require_unicode(argument: str, text: str) -> None:
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise _invalid("prompt", text, "valid Unicode", "decode the text with its true encoding") from error
-    return text
+        raise _invalid(argument, text, "valid Unicode", "decode the text with its true encoding") from error
 
 
 def _invalid(argument: str, value: object, allowed: str, hint: str) -> InvalidInputError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from ragturbo_sdk.answer import Answer, as_json
 from ragturbo_sdk.checks import check_integer, check_prompts
 from ragturbo_sdk.errors import InvalidInputError
 
@@ -16,14 +16,6 @@ if TYPE_CHECKING:
     from ragturbo_sdk.generator import Generator
     from ragturbo_sdk.reference import Reference
     from ragturbo_sdk.result import GenerationResult
-
-
-class Answer(NamedTuple):
-    """What a command has to say."""
-
-    text: str
-    status: int = 0
-    """The exit status."""
 
 
 def run(arguments: argparse.Namespace) -> Answer:
@@ -94,14 +86,14 @@ def _bench(arguments: argparse.Namespace) -> Answer:
     warmup = check_integer("warmup", arguments.warmup, 0, 100_000, hint=hint)
     with _open(arguments) as generator:
         report = bench.measure(generator, rounds=rounds, warmup=warmup)
-    return Answer(_json(report.as_dict()) if arguments.json else report.as_text())
+    return Answer(as_json(report.as_dict()) if arguments.json else report.as_text())
 
 
 def _info(arguments: argparse.Namespace) -> Answer:
     with _open(arguments) as generator:
         facts = generator.info.as_dict()
     if arguments.json:
-        return Answer(_json(facts))
+        return Answer(as_json(facts))
     lines = [f"{name.replace('_', ' '):<20}{_plain(value)}" for name, value in facts.items()]
     return Answer("\n".join(lines))
 
@@ -110,13 +102,20 @@ def _doctor(arguments: argparse.Namespace) -> Answer:
     from ragturbo_sdk import doctor
 
     report = doctor.examine(arguments.bundle, device=arguments.device)
-    text = _json(report.as_dict()) if arguments.json else report.as_text()
+    text = as_json(report.as_dict()) if arguments.json else report.as_text()
     return Answer(text, 0 if report.can_draw else 1)
+
+
+def _library(arguments: argparse.Namespace) -> Answer:
+    from ragturbo_sdk.library_commands import run_library
+
+    return run_library(arguments)
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], Answer]] = {
     "generate": _generate,
     "demo": _demo,
+    "library": _library,
     "bench": _bench,
     "info": _info,
     "doctor": _doctor,
@@ -128,6 +127,7 @@ def _open(arguments: argparse.Namespace) -> Generator:
 
     return Generator(
         arguments.bundle,
+        library=arguments.library,
         device=arguments.device,
         threads=arguments.threads,
         memory_limit=arguments.memory_limit,
@@ -145,7 +145,7 @@ def _drawn(
     arguments: argparse.Namespace, result: GenerationResult, files: tuple[Path, ...], device: str
 ) -> Answer:
     if arguments.json:
-        return Answer(_json(_as_dict(result, files, device)))
+        return Answer(as_json(_as_dict(result, files, device)))
     return Answer(_as_text(result, files, device))
 
 
@@ -177,7 +177,3 @@ def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}: {item}" for name, item in value.items()) or "none"
     return str(value)
-
-
-def _json(data: Mapping[str, Any]) -> str:
-    return json.dumps(data, indent=2, ensure_ascii=False)

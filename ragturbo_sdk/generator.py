@@ -22,6 +22,7 @@ from ragturbo_sdk.checks import (
     check_flag,
     check_images,
     check_integer,
+    check_library,
     check_memory_limit,
     check_prompts,
     check_seed,
@@ -35,6 +36,7 @@ from ragturbo_sdk.errors import (
     RetrievalError,
 )
 from ragturbo_sdk.info import GeneratorInfo, describe
+from ragturbo_sdk.library import Library
 from ragturbo_sdk.reference import keep
 from ragturbo_sdk.result import GenerationResult
 
@@ -54,6 +56,7 @@ class Generator:
         self,
         bundle: str | Path | None = None,
         *,
+        library: str | Path | None = None,
         device: str = "auto",
         threads: int | None = None,
         spinning: bool = True,
@@ -67,6 +70,8 @@ class Generator:
         Args:
             bundle: The model's folder, as ``python -m export.onnx`` writes it; None for the one that came
                 with ragturbo.
+            library: Folder of a library of your own, made for this bundle (``ragturbo library build``, or
+                ``generator.library.copy``); None for the bundle's.
             device: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
             threads: CPU threads, 1 or more; None for one per core.
             spinning: Whether these threads wait awake within a graph, which is faster; they sleep between calls in
@@ -89,6 +94,7 @@ class Generator:
         threads, spinning = check_threads(threads), check_flag("spinning", spinning)
         memory_limit, cuda_graphs = check_memory_limit(memory_limit), check_flag("cuda_graphs", cuda_graphs)
         check_callable("progress", progress)
+        own = check_library(library)
         _require_onnxruntime(device)
         opened = Bundle.load(
             BUNDLED_MODEL if bundle is None else bundle, verify=verify, sdk_version=__version__
@@ -101,15 +107,32 @@ class Generator:
             memory_limit=memory_limit,
             cuda_graphs=cuda_graphs,
             progress=progress,
+            library=own,
         )
-        self._info = describe(opened, self._pipeline.device)
+        found = self._pipeline.library
+        self._library = None if found is None else Library(self._pipeline, found, writable=own is not None)
+        self._info = describe(opened, self._pipeline.device, self._library)
         self._lock = threading.RLock()
         logger.info("loaded %s %s on %s", self._info.name, self._info.bundle_version, self._info.device)
 
     @property
     def info(self) -> GeneratorInfo:
-        """Model, device and limits; still there after ``close()``."""
+        """Model, device and limits, as they were when it was loaded; still there after ``close()``."""
         return self._info
+
+    @property
+    def library(self) -> Library:
+        """What references are looked up in; threads may change it while others draw.
+
+        Raises:
+            RetrievalError: The bundle has none, and no other was given.
+        """
+        if self._library is None:
+            raise RetrievalError(
+                f"bundle {self._info.name!r} has no library",
+                hint="build one (ragturbo library build) and load it: Generator(bundle, library=folder)",
+            )
+        return self._library
 
     def generate(
         self,
@@ -224,8 +247,8 @@ class Generator:
         info = self._info
         if references is None:
             return info.default_references
-        if info.library_size == 0 and references != 0:
-            hint = "pass references=0, or export the bundle with a library"
+        if self._library is None and references != 0:
+            hint = "pass references=0, or build a library and load it with library=folder"
             raise RetrievalError(
                 f"references is {references!r}, and bundle {info.name!r} has no library", hint=hint
             )

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from ragturbo_runtime.library import record
+from ragturbo_runtime.library.opened import StaleViewError
 from ragturbo_sdk.errors import RetrievalError
 
 
@@ -27,7 +28,7 @@ class Reference:
     """Where the picture comes from."""
     licence: str
     thumbnail_png: bytes = field(repr=False)
-    """The picture as the bytes of a PNG file."""
+    """The picture as the bytes of a PNG file; empty if it was removed from the library meanwhile."""
 
     def thumbnail(self) -> Image.Image:
         """Decode the reference picture.
@@ -36,8 +37,13 @@ class Reference:
             An RGB picture.
 
         Raises:
-            RetrievalError: The library holds no picture in its place.
+            RetrievalError: The library holds no picture in its place, or the reference was removed meanwhile.
         """
+        if not self.thumbnail_png:
+            raise RetrievalError(
+                f"reference {self.id!r}: was removed from the library while it was used",
+                hint="go on without its picture",
+            )
         try:
             with Image.open(io.BytesIO(self.thumbnail_png)) as image:
                 return image.convert("RGB")
@@ -76,5 +82,12 @@ def keep(used: record.Reference) -> Reference:
         weight=used.weight,
         source=used.source,
         licence=used.licence,
-        thumbnail_png=used.thumbnail(),
+        thumbnail_png=_thumbnail(used),
     )
+
+
+def _thumbnail(used: record.Reference) -> bytes:
+    try:
+        return used.thumbnail()
+    except StaleViewError:  # somebody removed it; the picture that used it is drawn
+        return b""

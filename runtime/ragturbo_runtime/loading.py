@@ -17,6 +17,7 @@ from ragturbo_runtime.errors import (
     ProviderUnavailableError,
     RagTurboError,
 )
+from ragturbo_runtime.fitting import require_fit
 from ragturbo_runtime.heap import trim_heap
 from ragturbo_runtime.library.opened import Library
 from ragturbo_runtime.manifest import MANIFEST_FILE, REQUIRED_GRAPHS, GraphEntry
@@ -24,7 +25,6 @@ from ragturbo_runtime.providers import CPU, cpu_device, find_device, unusable
 from ragturbo_runtime.sampler import Schedule
 from ragturbo_runtime.session import GraphSession
 from ragturbo_runtime.session_options import SessionOptions
-from ragturbo_runtime.spaces import Spaces, require_spaces
 from ragturbo_runtime.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -254,22 +254,8 @@ def _open_library(bundle: Bundle, own: Path | None) -> Library | None:
 def _opened(bundle: Bundle, directory: Path) -> Library:
     library = Library(directory)
     try:
-        _check_library(bundle, library, directory)
+        require_fit(bundle, library.view.layout, directory)
     except RagTurboError:
         library.close()
         raise
     return library
-
-
-def _check_library(bundle: Bundle, library: Library, directory: Path) -> None:
-    """Refuse a library that this bundle's graphs cannot read, or would read as something else than it is."""
-    manifest = bundle.manifest
-    require_spaces(library.spaces, Spaces(manifest.key_space_id, manifest.h_space_id), directory)
-    found = (library.embed_dim, library.tokens, library.channels)
-    expected = (manifest.text.embed_dim, manifest.adapter.tokens, manifest.adapter.channels)
-    if found != expected:
-        raise BundleCorruptError(
-            f"library: key width, tokens, channels are {found}, the model's are {expected}",
-            path=bundle.path,
-            hint="export the library again with this model's encoders",
-        )

@@ -80,6 +80,19 @@ class Lookup:
             lambda view: self._search(view, queries, references, retrieval_threshold)
         )
 
+    def nearest(self, key: Keys, count: int) -> list[Reference]:
+        """Return the references nearest to one key, however far they are.
+
+        Args:
+            key: (E,) float32.
+            count: The most to return, 1 or more.
+
+        Raises:
+            InvalidInputError: The key has another width.
+            RetrievalError: The bundle has no library, or it cannot be read.
+        """
+        return self.require_library().consistent(lambda view: self._search(view, key[None], count, -1.0))
+
     def of_batch(self, prompts: list[str], order: list[int], keys: Keys, request: DrawRequest) -> Found:
         """Look up the references of one batch.
 

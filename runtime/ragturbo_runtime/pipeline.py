@@ -15,6 +15,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -27,6 +28,8 @@ from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.denoiser import denoise
 from ragturbo_runtime.graphs import Graphs
 from ragturbo_runtime.image import to_pixels
+from ragturbo_runtime.indexing.encoder import PictureEncoder
+from ragturbo_runtime.indexing.opening import encoder_beside
 from ragturbo_runtime.library.opened import Library
 from ragturbo_runtime.library.record import Reference
 from ragturbo_runtime.loading import Parts, Progress, open_parts
@@ -37,6 +40,9 @@ from ragturbo_runtime.retriever import Calibration
 from ragturbo_runtime.stopwatch import Stopwatch
 from ragturbo_runtime.tensors import to_float32
 from ragturbo_runtime.text import TextEncoder
+
+_SHARED = ("text_encoder", "unet_encoder")
+"""Graphs that drawing and encoding pictures both need."""
 
 
 class Pipeline:
@@ -54,11 +60,14 @@ class Pipeline:
         self.bundle = bundle
         self.device = parts.options.device.name
         self.library: Library | None = parts.library
+        self._options, self._tokenizer = parts.options, parts.tokenizer
         self._schedule = parts.schedule
         self._graphs = Graphs(parts.graphs)
         self._text = TextEncoder(self._graphs, parts.tokenizer, bundle.manifest.text.embed_dim)
         calibration = Calibration(spec.similarity_low, spec.similarity_high)
         self._lookup = Lookup(parts.library, calibration, self._text, bundle.path)
+        self._encoder: PictureEncoder | None = None
+        self._encoder_lock = threading.Lock()
         self._beside = Beside(inline=bundle.manifest.is_large and parts.options.device.kind == "cpu")
         # Recorded graphs leave their outputs in the same place at each call.
         self._turns: AbstractContextManager[object] = (
@@ -126,9 +135,28 @@ class Pipeline:
     def close(self) -> None:
         """Close the library and let go of the graphs; drawing afterwards raises InferenceError."""
         self._graphs.close()
+        self._encoder = None
         self._beside.close()
         if self.library is not None:
             self.library.close()
+
+    def picture_encoder(self) -> PictureEncoder:
+        """Return what makes rows of a library out of pictures; the graph that only it needs is opened at first use.
+
+        Raises:
+            RetrievalError: The bundle has no such graph.
+            BundleCorruptError: It is not what the manifest says.
+            InferenceError: The pipeline was closed.
+        """
+        with self._encoder_lock:
+            if self._encoder is None:
+                options = self._options
+                # A recorded graph is bound to its shapes, and to one caller at a time.
+                shared = {} if options.cuda_graphs else {name: self._graphs[name] for name in _SHARED}
+                self._encoder = encoder_beside(
+                    self.bundle, replace(options, cuda_graphs=False), self._tokenizer, shared
+                )
+            return self._encoder
 
     def encode_prompts(self, prompts: Sequence[str]) -> PromptEncoding:
         """Run the text encoder on whole prompts, at the full context length: see ``TextEncoder.encode``."""
@@ -145,6 +173,10 @@ class Pipeline:
         return self._lookup.retrieve(
             prompt, key, references=references, retrieval_threshold=retrieval_threshold
         )
+
+    def nearest(self, text: str, count: int) -> list[Reference]:
+        """Return the references nearest to a text as one query: see ``Lookup.nearest``."""
+        return self._lookup.nearest(self._text.encode_phrases([text])[0], count)
 
     def draw(self, request: DrawRequest) -> DrawResult:
         """Draw pictures.

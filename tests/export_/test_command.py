@@ -106,7 +106,7 @@ def test_a_place_that_cannot_be_written(capsys, checkpoint, tmp_path):
 
 def test_a_library_folder_without_metadata(capsys, checkpoint, tmp_path, out):
     error = _refused(capsys, "--ckpt", checkpoint, "--out", out, "--library", tmp_path)
-    assert "no metadata.csv and no metadata.jsonl" in error
+    assert "no metadata.csv, no metadata.jsonl and no .tar in it" in error
 
 
 def test_an_unknown_option_is_status_two_as_well(capsys):

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 import ragturbo_sdk
-from ragturbo_sdk import GenerationResult, Generator, GeneratorInfo, LoadProgress, Reference
+from ragturbo_sdk import (
+    GenerationResult,
+    Generator,
+    GeneratorInfo,
+    Library,
+    LibraryInfo,
+    LoadProgress,
+    Reference,
+)
 
 PUBLIC = [
     "BundleCorruptError",
@@ -22,6 +30,9 @@ PUBLIC = [
     "GeneratorInfo",
     "InferenceError",
     "InvalidInputError",
+    "Library",
+    "LibraryInfo",
+    "LibraryLockedError",
     "LoadProgress",
     "OutputError",
     "PromptTruncatedWarning",
@@ -54,10 +65,12 @@ def test_options_are_keyword_only() -> None:
     assert str(inspect.signature(Generator.generate)).startswith(
         "(self, prompt: 'str | Sequence[str]', *, seed:"
     )
-    assert str(inspect.signature(Generator)).startswith("(bundle: 'str | Path | None' = None, *, device:")
+    assert str(inspect.signature(Generator)).startswith("(bundle: 'str | Path | None' = None, *, library:")
 
 
-@pytest.mark.parametrize("kind", [Generator, GenerationResult, GeneratorInfo, LoadProgress, Reference])
+@pytest.mark.parametrize(
+    "kind", [Generator, GenerationResult, GeneratorInfo, Library, LibraryInfo, LoadProgress, Reference]
+)
 def test_every_public_function_says_what_it_does(kind: type) -> None:
     for name, member in inspect.getmembers(kind):
         if name.startswith("_") or not (inspect.isfunction(member) or isinstance(member, property)):

@@ -20,8 +20,8 @@ COMPARED = ("teacher_50", "base_1", "lora_only_1", "adapter_1")
 """What is shown by element type and by frequency."""
 CHANGES = (
     "adapter_1", "adapter_k1_1", "adapter_k2_1", "adapter_k8_1", "adapter_lambda_one_1", "adapter_float32_1",
-    "adapter_float16_1", "adapter_unpooled_1", "adapter_no_references_1", "adapter_wrong_references_1",
-    "slerp_fixed_1", "slerp_mid_input_1",
+    "adapter_float16_1", "adapter_product_1", "adapter_unpooled_1", "adapter_no_references_1",
+    "adapter_wrong_references_1", "slerp_fixed_1", "slerp_mid_input_1",
 )  # fmt: skip
 """The adapter with one thing changed, then injection at both taps."""
 _GAINS = {"adapter_minus_base": "base_1", "adapter_minus_lora_only": "lora_only_1"}

@@ -64,6 +64,7 @@ LOOKS = {
     "adapter_lambda_one_1": Look("lambda 1 for all", BLUE),
     "adapter_float32_1": Look("features in float32", BLUE),
     "adapter_float16_1": Look("features in float16", BLUE),
+    "adapter_product_1": Look("features in product codes", BLUE),
     "adapter_unpooled_1": Look("features not pooled", BLUE),
     "slerp_mid_input_1": Look("injection before the mid-block", PALE, "P"),
 }

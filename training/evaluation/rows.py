@@ -174,6 +174,8 @@ CONTROLS: dict[str, Row] = {
             (ADAPTER,)),
         Row("adapter_float16_1", "features rounded to float16", _other_features(codec="float16"),
             (ADAPTER,)),
+        Row("adapter_product_1", "features in product codes, a byte for eight channels",
+            _other_features(codec="product"), (ADAPTER,)),
         Row("adapter_unpooled_1", "features of every cell instead of pooled ones", _other_features(pool=1),
             (ADAPTER,)),
         Row("slerp_mid_input_1", "direct injection before the mid-block instead of after it",

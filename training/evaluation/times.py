@@ -15,6 +15,7 @@ SAME_WORK = {
     "adapter_lambda_one_1": "adapter_1",
     "adapter_float32_1": "adapter_1",
     "adapter_float16_1": "adapter_1",
+    "adapter_product_1": "adapter_1",
     "slerp_mid_input_1": "slerp_fixed_1",
 }
 """A control -> the timed row that does the same work: other numbers go through the same networks."""

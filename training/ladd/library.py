@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool2d
 from ragturbo_runtime.library.feature_rows import encode_int8, scale_of
 from training.data.render import draw_batch
 from training.ladd.frozen import is_halved
+from training.ladd.product_codes import lose_to_product_codes
 from training.models.split_unet import encode
 
 if TYPE_CHECKING:
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     from training.family.text_tower import TextTower
 
 
-Codec = Literal["int8", "float16", "float32"]
-"""How features are kept: in int8 and float16 as a bundle can, in float32 unrounded."""
+Codec = Literal["int8", "float16", "float32", "product"]
+"""How features are kept: in int8 and float16 as a bundle can, in float32 unrounded, in product codes for a trial."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,8 @@ class ReferenceFeatures:
         caption: "caption": with each entry's caption; "empty": with the empty prompt (then none is ever
             fresh).
         pool: Side of the square of h-space cells whose mean is one token.
-        codec: "int8" stores and rounds as the runtime does; "float16" to eleven bits; "float32" does not round.
+        codec: "int8" stores and rounds as the runtime does; "float16" to eleven bits; "float32" does not round;
+            "product" for features that masking does not change: `product_codes`.
         bf16: Compute fresh features under bfloat16 autocast; the stored ones are float32's where the weights are.
         batch: Entries at a time.
     """
@@ -215,6 +217,8 @@ class ReferenceFeatures:
     def _kept(self, whole: Tensor) -> Tensor:
         if self.codec == "int8":
             return torch.from_numpy(encode_int8(whole.numpy(), self.scale))
+        if self.codec == "product":
+            return lose_to_product_codes(whole)
         return whole.half() if self.codec == "float16" else whole
 
     def _restored(self, stored: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from ragturbo_runtime.files import sync_directory
 from ragturbo_runtime.index.cache import EXACT_BELOW, IndexInfo, build_index
 from ragturbo_runtime.library.database import transaction, write_layout
-from ragturbo_runtime.library.layout import Layout
+from ragturbo_runtime.library.layout import RECORDS_FILE, Layout
 from ragturbo_runtime.library.rows_file import map_rows
 from ragturbo_runtime.library.writer import LibraryWriter
 
@@ -79,7 +79,7 @@ def remove_leftovers(directory: Path, layout: Layout) -> None:
         layout: What counts.
     """
     keep = {layout.keys_file, layout.features_file, layout.index_folder}
-    for pattern in ("keys-*", "features-*", "index-*", ".index-*.partial"):
+    for pattern in ("keys-*", "features-*", "index-*", ".index-*.partial", f".{RECORDS_FILE}.*.partial"):
         for path in directory.glob(pattern):
             if path.name not in keep:
                 _delete(path)

@@ -1,13 +1,14 @@
-"""Making an empty library."""
+"""Making an empty library: the folder has records or has none, whenever the process is killed."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import secrets
 import sqlite3
 from pathlib import Path
 
 from ragturbo_runtime.errors import OutputError
-from ragturbo_runtime.files import sync_directory
+from ragturbo_runtime.files import sync_directory, sync_file
 from ragturbo_runtime.library.database import PAGE_BYTES, SCHEMA, transaction, write_layout
 from ragturbo_runtime.library.layout import RECORDS_FILE, Layout
 
@@ -23,18 +24,13 @@ def create_library(directory: Path, layout: Layout) -> None:
         OutputError: The folder cannot be written, or has records in it.
     """
     path = directory / RECORDS_FILE
+    beside = directory / f".{RECORDS_FILE}.{secrets.token_hex(4)}.partial"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-        connection = sqlite3.connect(path, isolation_level=None)
-        try:
-            connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-            with transaction(connection):
-                for statement in SCHEMA:
-                    connection.execute(statement)
-                write_layout(connection, layout)
-        finally:
-            connection.close()
+        if path.exists():
+            raise FileExistsError(path)
+        _write_records(beside, layout)
+        beside.rename(path)
         sync_directory(directory)
     except FileExistsError as exc:
         raise OutputError(
@@ -48,3 +44,19 @@ def create_library(directory: Path, layout: Layout) -> None:
             path=directory,
             hint="choose a writable folder with room",
         ) from exc
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink(missing_ok=True)
+
+
+def _write_records(path: Path, layout: Layout) -> None:
+    connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        with transaction(connection):
+            for statement in SCHEMA:
+                connection.execute(statement)
+            write_layout(connection, layout)
+    finally:
+        connection.close()
+    sync_file(path)

@@ -206,12 +206,13 @@ class Library:
             A PNG file's bytes.
 
         Raises:
-            RetrievalError: There is no such reference, or the library was closed.
+            StaleViewError: There is no such reference, or there is none any more.
+            RetrievalError: The library was closed, or cannot be read.
         """
         query = "SELECT png FROM thumbnails JOIN records USING (row) WHERE id = ?"
         found = self._locked(lambda: self._records.execute(query, [id]).fetchone())
         if found is None:
-            raise RetrievalError(f"{id!r}: not in the library", hint="it may have been removed since")
+            raise StaleViewError(f"{id!r}: not in the library", hint="it may have been removed since")
         return bytes(found[0])
 
     def any_caption(self) -> str:

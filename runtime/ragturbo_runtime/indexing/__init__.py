@@ -1,0 +1,1 @@
+"""From captioned pictures to the rows of a library, with ONNX Runtime alone."""

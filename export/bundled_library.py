@@ -57,7 +57,9 @@ def build_library(
             keys[rows], features[rows] = encoder.encode(pictures, [entry.caption for entry in some])
             items += [_item(entry, picture) for entry, picture in zip(some, pictures, strict=True)]
         spaces = Spaces(key_space_id(models), h_space_id(models))
-        return write_library(bundle / DIRECTORY, items, keys, features, spaces=spaces)
+        return write_library(
+            bundle / DIRECTORY, items, keys, features, spaces=spaces, codec=models.feature_codec
+        )
     finally:
         del features
         scratch.unlink(missing_ok=True)

@@ -23,7 +23,7 @@ from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.collection.entry import Entry
 from ragturbo_runtime.image import to_pixels
 from ragturbo_runtime.indexing.encoder import to_model
-from ragturbo_runtime.library.feature_rows import encode_int8, reference_tokens
+from ragturbo_runtime.library.feature_rows import encode_features, reference_tokens
 from ragturbo_runtime.library.record import Reference
 from ragturbo_runtime.manifest import Parity
 from ragturbo_runtime.noise import batch_noise
@@ -123,7 +123,7 @@ class _TorchChain:
         return decode(unet, h, skips, timestep, prompt_embeds)
 
     def _features(self, references: list[list[Reference]]) -> tuple[Tensor | None, Tensor]:
-        """(B, K, T, C) features as int8 holds them, (B, K) weights, 0 where a picture has fewer references."""
+        """(B, K, T, C) features as the library holds them, (B, K) weights, 0 where a picture has fewer references."""
         most = max(len(own) for own in references)
         weights = np.zeros((len(references), most), np.float32)
         if most == 0:
@@ -138,7 +138,7 @@ class _TorchChain:
         return torch.from_numpy(features), torch.from_numpy(weights)
 
     def _encode(self, rows: Sequence[int]) -> NDArray[np.float32]:
-        """(K, T, C) features of pictures, rounded to the library's int8."""
+        """(K, T, C) features of pictures, rounded as the library's are."""
         if missing := [row for row in dict.fromkeys(rows) if row not in self._encoded]:
             made = self._encode_pictures([self._entries[row] for row in missing])
             self._encoded |= dict(zip(missing, made, strict=True))
@@ -152,4 +152,5 @@ class _TorchChain:
         latents = VaeEncoderGraph(family.vae)(pixels)
         h, _ = encode(family.unet, latents, metadata.reference_timestep, prompt_embeds)
         assert self._scale is not None  # without a library there are no references
-        return encode_int8(reference_tokens(h.numpy(), metadata.reference_pool), self._scale) * self._scale
+        tokens = reference_tokens(h.numpy(), metadata.reference_pool)
+        return encode_features(tokens, self._models.feature_codec, self._scale) * self._scale

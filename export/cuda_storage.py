@@ -11,7 +11,7 @@ import onnx_ir
 
 from export.checking_copy import checking_copy
 from export.errors import ParityError
-from export.float16_graph import half_spec, to_float16
+from export.float16_graph import half_spec, to_float16, wide_spec
 from export.fusion import fuse
 from export.graphs import GraphSpec
 from export.parity import compare
@@ -58,8 +58,9 @@ def store_cuda(model: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Stored:
 def _check(shipped: onnx_ir.Model, spec: GraphSpec, folder: Path) -> Parity:
     """Compare the graph, rewritten for the CPU, with torch; a large one from a file, as a user's would be read."""
     with tempfile.TemporaryDirectory(dir=folder, prefix=".check") as place:
-        path, _ = write_graph(checking_copy(shipped), spec, Path(place))
-        parity = compare(path, spec)
+        wide = wide_spec(spec)
+        path, _ = write_graph(checking_copy(shipped), wide, Path(place))
+        parity = compare(path, wide)
     difference = math.nan if parity.max_abs_diff is None else parity.max_abs_diff
     ratio = math.nan if parity.psnr_db is None else parity.psnr_db
     if not (math.isfinite(difference) and ratio >= MIN_PSNR_DB):

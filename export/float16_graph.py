@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import onnx
+import torch
 from onnx import TensorProto, helper
+from torch import Tensor
 
 from export.errors import ExportError
 from export.graphs import GraphSpec
@@ -55,6 +57,21 @@ def half_spec(spec: GraphSpec) -> GraphSpec:
     return dataclasses.replace(
         spec, inputs=tuple(map(_half, spec.inputs)), outputs=tuple(map(_half, spec.outputs))
     )
+
+
+def wide_spec(spec: GraphSpec) -> GraphSpec:
+    """Return the same graph with float32 in the place of float16 that it reads: features, which a library keeps so."""
+
+    def example(sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
+        return tuple(
+            value.float() if value.dtype == torch.float16 else value for value in spec.example(sizes, seed)
+        )
+
+    inputs = tuple(
+        dataclasses.replace(tensor, dtype="float32") if tensor.dtype == "float16" else tensor
+        for tensor in spec.inputs
+    )
+    return dataclasses.replace(spec, inputs=inputs, example=example)
 
 
 def _half(tensor: TensorSpec) -> TensorSpec:

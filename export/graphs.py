@@ -124,7 +124,7 @@ def graph_specs(models: Models) -> list[GraphSpec]:
             AdapterGraph(models.adapter),
             (
                 _f32("h", "batch", *h),
-                TensorSpec("reference_h", "int8", ("batch", "references", tokens, channels)),
+                TensorSpec("reference_h", models.feature_codec, ("batch", "references", tokens, channels)),
                 _f32("reference_scale", channels),
                 _f32("reference_weight", "batch", "references"),
                 _f32("strength", "batch"),
@@ -191,12 +191,16 @@ class _Examples:
         return sample, timestep, prompt_embeds
 
     def adapter(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
-        """The encoder's h, and int8 features of a like spread."""
+        """The encoder's h, and stored features of a like spread."""
         h, generator = self._hidden(sizes, seed)[0], torch.Generator().manual_seed(seed)
         batch, references, metadata = sizes["batch"], sizes["references"], self._models.metadata
         shape = (batch, references, metadata.tokens, metadata.channels)
-        reference_h = (40 * torch.randn(shape, generator=generator)).round().clamp(-127, 127).to(torch.int8)
         scale = h.abs().amax(dim=(0, 2, 3)).clamp(min=1e-3) / 127
+        reference_h = (40 * torch.randn(shape, generator=generator)).round().clamp(-127, 127)
+        if self._models.feature_codec == "int8":
+            reference_h = reference_h.to(torch.int8)
+        else:  # float16 holds the values themselves
+            reference_h, scale = (reference_h * scale).half(), torch.ones_like(scale)
         weight = torch.rand(batch, references, generator=generator)
         return h, reference_h, scale, weight, torch.linspace(1.0, 0.5, batch)
 

@@ -80,7 +80,7 @@ def make_manifest(
             reference_timestep=metadata.reference_timestep,
             reference_caption=metadata.reference_caption,
             reference_pool=metadata.reference_pool,
-            feature_codec="int8",
+            feature_codec=models.feature_codec,
             mode="slerp" if isinstance(models.adapter, SlerpAdapter) else "attention",
             slerp_share=models.adapter.share if isinstance(models.adapter, SlerpAdapter) else None,
         ),

@@ -17,6 +17,7 @@ from export.reference_settings import ReferenceSettings
 from export.tiny_vae import load_tiny_decoder
 from export.wrappers import VaeDecoderGraph
 from ragturbo_runtime.files import hash_file
+from ragturbo_runtime.library.feature_rows import FeatureCodec
 from training.family.folder import Family, family_hashes, load_family
 from training.models.adapter import HSpaceAdapter
 from training.models.checkpoint import AdapterCheckpoint, CheckpointError, load_adapter
@@ -40,6 +41,7 @@ class Models:
         hashes: SHA-256, hex: unet, text_encoder, vae, configs; adapter, of a trained one; vae_decoder, where another
             autoencoder's takes the place of the family's.
         vae_decoder: Latents in the model's scaled space (B, c, h, w) to pixels (B, 3, H, W), about [-1, 1].
+        feature_codec: How the library keeps features, and the adapter's graph reads them.
     """
 
     family: Family
@@ -47,6 +49,7 @@ class Models:
     metadata: ReferenceSettings
     hashes: dict[str, str]
     vae_decoder: nn.Module
+    feature_codec: FeatureCodec = "int8"
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

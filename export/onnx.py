@@ -6,6 +6,7 @@ Run it as a module: as a script it would import itself in place of the onnx pack
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -92,9 +93,11 @@ def _load(options: argparse.Namespace) -> Models:
     from training.models.slerp import DEFAULT_SHARE
 
     if options.ckpt is not None:
-        return load_models(options.ckpt, options.base, vae=options.vae)
-    share = DEFAULT_SHARE if options.slerp_share is None else options.slerp_share
-    return load_base(options.base, slerp_share=share, vae=options.vae)
+        models = load_models(options.ckpt, options.base, vae=options.vae)
+    else:
+        share = DEFAULT_SHARE if options.slerp_share is None else options.slerp_share
+        models = load_base(options.base, slerp_share=share, vae=options.vae)
+    return dataclasses.replace(models, feature_codec=options.feature_codec)
 
 
 def _collected(options: argparse.Namespace) -> list[Entry] | None:
@@ -150,6 +153,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="pictures with a metadata.csv or metadata.jsonl (file_name, text, source, licence), webdataset shards "
         "(.tar), or 'none' (default: the family's own, as its family.json says)",
+    )
+    parser.add_argument(
+        "--feature-codec",
+        choices=("int8", "float16"),
+        default="int8",
+        help="how the library keeps features, and the adapter reads them: docs/codecs.md (default: int8)",
     )
     parser.add_argument(
         "--flavour",

@@ -29,11 +29,12 @@ def require_fit(bundle: Bundle, layout: Layout, directory: Path) -> None:
     """
     manifest = bundle.manifest
     require_spaces(layout.spaces, spaces_of(bundle), directory)
-    found = (layout.embed_dim, layout.tokens, layout.channels)
-    expected = (manifest.text.embed_dim, manifest.adapter.tokens, manifest.adapter.channels)
+    adapter = manifest.adapter
+    found = (layout.embed_dim, layout.tokens, layout.channels, layout.feature_codec)
+    expected = (manifest.text.embed_dim, adapter.tokens, adapter.channels, adapter.feature_codec)
     if found != expected:
         raise BundleCorruptError(
-            f"{directory}: key width, tokens, channels are {found}, the model's are {expected}",
+            f"{directory}: key width, tokens, channels, codec are {found}, the model's are {expected}",
             path=directory,
             hint="build the library again with this model's encoders",
         )

@@ -72,7 +72,7 @@ class AdapterSpec:
     reference_pool: int
     """Side of the square of h-space cells whose mean is one token; 1 keeps every cell."""
     feature_codec: str
-    """``"int8"``: symmetric, one scale per channel."""
+    """How features are stored: ``"int8"``, symmetric with one scale per channel, or ``"float16"``."""
     mode: str = "attention"
     """How references get into h: ``"attention"``, learned, or ``"slerp"``, without any weights."""
     slerp_share: float | None = None
@@ -303,7 +303,7 @@ def _adapter(fields: JsonFields) -> AdapterSpec:
         reference_timestep=fields.integer("reference_timestep"),
         reference_caption=fields.choice("reference_caption", ("caption", "empty")),
         reference_pool=fields.integer("reference_pool", minimum=1),
-        feature_codec=fields.choice("feature_codec", ("int8",)),
+        feature_codec=fields.choice("feature_codec", ("int8", "float16")),
         mode=fields.choice("mode", ADAPTER_MODES) if "mode" in fields.data else ADAPTER_MODES[0],
         slerp_share=fields.optional_number("slerp_share"),
     )

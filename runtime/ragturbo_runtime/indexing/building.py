@@ -18,7 +18,7 @@ from ragturbo_runtime.index.cache import EXACT_BELOW
 from ragturbo_runtime.indexing.engine import Chunk, Encoded, Engine
 from ragturbo_runtime.library.compaction import compact
 from ragturbo_runtime.library.creation import create_library
-from ragturbo_runtime.library.feature_rows import clipped_share, scale_of
+from ragturbo_runtime.library.feature_rows import FeatureCodec, clipped_share, scale_of
 from ragturbo_runtime.library.layout import RECORDS_FILE, Layout
 from ragturbo_runtime.library.whole import key_dtype_for
 from ragturbo_runtime.library.writer import LibraryWriter
@@ -172,6 +172,7 @@ def empty_layout(bundle: Bundle, *, scale: Scale, pictures: int) -> Layout:
         pictures: How many there will be, about.
     """
     manifest = bundle.manifest
+    codec: FeatureCodec = "float16" if manifest.adapter.feature_codec == "float16" else "int8"
     return Layout(
         generation=1,
         rows=0,
@@ -181,8 +182,8 @@ def empty_layout(bundle: Bundle, *, scale: Scale, pictures: int) -> Layout:
         tokens=manifest.adapter.tokens,
         channels=manifest.adapter.channels,
         key_dtype=key_dtype_for(pictures),
-        feature_codec="int8",
-        scale=scale,
+        feature_codec=codec,
+        scale=scale if codec == "int8" else np.ones_like(scale),
         spaces=spaces_of(bundle),
     )
 

@@ -14,6 +14,7 @@ from ragturbo_runtime.errors import InvalidInputError, RetrievalError
 from ragturbo_runtime.index.candidates import RankedIndex
 from ragturbo_runtime.index.exact import ExactIndex
 from ragturbo_runtime.library.layout import Layout
+from ragturbo_runtime.library.rows_file import read_rows
 
 
 @dataclass(frozen=True)
@@ -84,4 +85,4 @@ class LibraryView:
         wanted = np.asarray(rows, dtype=np.int64)
         if wanted.size and not 0 <= wanted.min() <= wanted.max() < self.layout.rows:
             raise RetrievalError(f"rows {wanted.tolist()}: expected 0 to {self.layout.rows - 1}")
-        return self.features_rows[wanted]
+        return read_rows(self.features_rows, wanted)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from export.attention import OneOperator
+from export.image_wrapper import ImageEncoderGraph, Normalise, WholeImageTower
 from export.models import Models, unet_shapes
 from export.text_wrapper import TextEncoderGraph
 from export.wrappers import AdapterGraph, UNetDecoderGraph, UNetEncoderGraph, VaeEncoderGraph
@@ -84,7 +85,7 @@ def graph_specs(models: Models) -> list[GraphSpec]:
         models: The loaded models.
 
     Returns:
-        Six graphs.
+        Six graphs, or seven with the image tower.
     """
     family, examples = models.family, _Examples(models)
     c, height, width = models.latent_shape
@@ -107,7 +108,7 @@ def graph_specs(models: Models) -> list[GraphSpec]:
     ) -> GraphSpec:  # fmt: skip
         return GraphSpec(name, module, reference or module, inputs, outputs, atol, getattr(examples, name))
 
-    return [
+    specs = [
         spec(
             "text_encoder",
             TextEncoderGraph(family.text),
@@ -153,6 +154,19 @@ def graph_specs(models: Models) -> list[GraphSpec]:
             VaeEncoderGraph(family.vae),
         ),
     ]
+    if models.image_encoder:
+        normalise = Normalise(family.path / "text_encoder")
+        graph = ImageEncoderGraph(family.text, normalise)
+        specs.append(
+            spec(
+                "image_encoder",
+                graph,
+                (_f32("pixels", "batch", 3, graph.side, graph.side),),
+                (_f32("image_embeds", "batch", family.text.embed_dim),),
+                reference=WholeImageTower(family.text, normalise),
+            )
+        )
+    return specs
 
 
 def _narrow_encoder(vae: AutoencoderKL) -> AutoencoderKL:
@@ -220,6 +234,12 @@ class _Examples:
         coarse = torch.randn(sizes["batch"], 3, 8, 8, generator=generator)
         side = self._models.family.resolution
         return (nn.functional.interpolate(coarse, size=(side, side), mode="bicubic").clamp(-1, 1),)
+
+    def image_encoder(self, sizes: Mapping[str, int], seed: int) -> tuple[Tensor, ...]:
+        """The same, of the side that the image tower reads."""
+        (pictures,) = self.vae_encoder(sizes, seed)
+        side = int(self._models.family.text.clip.visual.image_size[0])
+        return (nn.functional.interpolate(pictures, size=(side, side), mode="bilinear"),)
 
     def _tokens(self, batch: int, seed: int) -> tuple[Tensor, Tensor]:
         return self._models.family.text.tokenize([_PROMPTS[(i + seed) % len(_PROMPTS)] for i in range(batch)])

@@ -42,6 +42,7 @@ class Models:
             autoencoder's takes the place of the family's.
         vae_decoder: Latents in the model's scaled space (B, c, h, w) to pixels (B, 3, H, W), about [-1, 1].
         feature_codec: How the library keeps features, and the adapter's graph reads them.
+        image_encoder: Whether the image tower is exported too, to search a library by picture.
     """
 
     family: Family
@@ -50,6 +51,7 @@ class Models:
     hashes: dict[str, str]
     vae_decoder: nn.Module
     feature_codec: FeatureCodec = "int8"
+    image_encoder: bool = False
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:

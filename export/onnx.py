@@ -97,7 +97,9 @@ def _load(options: argparse.Namespace) -> Models:
     else:
         share = DEFAULT_SHARE if options.slerp_share is None else options.slerp_share
         models = load_base(options.base, slerp_share=share, vae=options.vae)
-    return dataclasses.replace(models, feature_codec=options.feature_codec)
+    return dataclasses.replace(
+        models, feature_codec=options.feature_codec, image_encoder=options.image_encoder
+    )
 
 
 def _collected(options: argparse.Namespace) -> list[Entry] | None:
@@ -159,6 +161,11 @@ def _parser() -> argparse.ArgumentParser:
         choices=("int8", "float16"),
         default="int8",
         help="how the library keeps features, and the adapter reads them: docs/codecs.md (default: int8)",
+    )
+    parser.add_argument(
+        "--image-encoder",
+        action="store_true",
+        help="export the image tower too: a library can then be searched by picture",
     )
     parser.add_argument(
         "--flavour",

@@ -128,11 +128,12 @@ class Library:
         """
         return describe_library(self._opened, writable=self._writable)
 
-    def search(self, text: str, *, count: int = 10) -> tuple[Reference, ...]:
-        """Find the pictures whose captions are nearest to a text.
+    def search(self, query: str | Image | Path | bytes, *, count: int = 10) -> tuple[Reference, ...]:
+        """Find the pictures whose captions are nearest to a text, or to what a picture shows.
 
         Args:
-            text: What to look for. Unlike a prompt it is one query as a whole.
+            query: A text (unlike a prompt it is one query as a whole), or a picture: a PIL image, the path of a file
+                or its bytes. Pictures need a bundle with an image tower.
             count: The most to return, 1 to 1000.
 
         Returns:
@@ -140,13 +141,16 @@ class Library:
 
         Raises:
             InvalidInputError: An argument is of the wrong type or out of range.
-            RetrievalError: The library was closed, or cannot be read.
-            InferenceError: The text encoder failed.
+            RetrievalError: The library was closed, or cannot be read, or the bundle has no image tower.
+            InferenceError: A graph failed.
         """
-        query = check_prompts(text if isinstance(text, str) else [text])[0]
         wanted = check_integer("count", count, 1, MAX_FOUND, hint="10 is what fits a page")
         len(self)  # where all is closed, it is the library that says so
-        return tuple(keep(found) for found in self._pipeline.nearest(query, wanted))
+        if isinstance(query, str):
+            found = self._pipeline.nearest(check_prompts(query)[0], wanted)
+        else:
+            found = self._pipeline.nearest_to_picture(lambda side: _pixels(query, side), wanted)
+        return tuple(keep(one) for one in found)
 
     def add(
         self,
@@ -318,6 +322,7 @@ class _Turn:
 
 
 def _pixels(image: object, side: int) -> Pixels:
+    """The middle square of a picture, whatever it is given as."""
     from PIL import Image
 
     from ragturbo_runtime.collection.picture import read_picture, square_of

@@ -11,6 +11,7 @@ _EXAMPLES = """examples:
   ragturbo library copy --out my-library
   ragturbo library add mug.jpg --library my-library --caption "my red mug"
   ragturbo library search "a mug" --library my-library
+  ragturbo library search --image photo.jpg
   ragturbo library remove mug.jpg --library my-library
   ragturbo library bench --keys 630000 --dim 1024 --json
 
@@ -48,7 +49,8 @@ def add_library(parser: argparse.ArgumentParser) -> None:
             "--out", type=Path, required=True, metavar="DIR", help="the library's folder"
         )
     added["remove"].add_argument("ids", nargs="+", metavar="ID", help="names, as search prints them")
-    added["search"].add_argument("text", help="what to look for")
+    added["search"].add_argument("text", nargs="?", help="what to look for")
+    added["search"].add_argument("--image", type=Path, metavar="FILE", help="a picture to look for instead")
     added["search"].add_argument(
         "-n", "--count", type=int, default=10, help="the most to print (default: 10)"
     )
@@ -63,7 +65,7 @@ _HELP = {
     "build": "encode a collection of pictures into a new library",
     "add": "add a picture, or a whole collection, to a library",
     "remove": "remove pictures",
-    "search": "find the pictures whose captions are nearest to a text",
+    "search": "find the pictures whose captions are nearest to a text, or to what a picture shows",
     "info": "say what is in a library",
     "verify": "read every byte of a library and compare it with what was written",
     "compact": "free the room of removed pictures, and build the index anew",

@@ -130,11 +130,17 @@ def _compact(arguments: argparse.Namespace) -> Answer:
 def _search(arguments: argparse.Namespace) -> Answer:
     from ragturbo_sdk.generator import Generator
 
-    check_prompts(arguments.text)
+    query: str | Path | None = arguments.text if arguments.image is None else arguments.image
+    if query is None or (arguments.text is not None and arguments.image is not None):
+        raise InvalidInputError(
+            "expected a text or --image FILE, one of the two", argument="text", hint='try "a red apple"'
+        )
+    if isinstance(query, str):
+        check_prompts(query)
     with Generator(
         arguments.bundle, library=arguments.library, device=arguments.device, threads=arguments.threads
     ) as generator:
-        found = generator.library.search(arguments.text, count=arguments.count)
+        found = generator.library.search(query, count=arguments.count)
     lines = "\n".join(_found(reference) for reference in found) or "nothing: the library is empty"
     return _told(arguments, {"references": [reference.metadata() for reference in found]}, lines)
 

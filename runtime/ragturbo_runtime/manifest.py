@@ -20,7 +20,7 @@ from ragturbo_runtime.json_fields import JsonFields
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 REQUIRED_GRAPHS = ("text_encoder", "unet_encoder", "adapter", "unet_decoder", "vae_decoder")
-"""What drawing needs; ``vae_encoder``, for indexing, is optional."""
+"""What drawing needs; ``vae_encoder``, for indexing, and ``image_encoder``, for search by picture, are optional."""
 ADAPTER_MODES = ("attention", "slerp")
 """How references get into h; bundles from before there were two do not say."""
 

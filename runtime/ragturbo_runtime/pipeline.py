@@ -12,7 +12,7 @@ Without references the adapter graph does not run at all: the picture is the bas
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -22,12 +22,13 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from ragturbo_runtime.arrays import Keys, Latents
+from ragturbo_runtime.arrays import Keys, Latents, Pixels
 from ragturbo_runtime.beside import Beside
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.denoiser import denoise
 from ragturbo_runtime.graphs import Graphs
 from ragturbo_runtime.image import to_pixels
+from ragturbo_runtime.image_keys import ImageKeys
 from ragturbo_runtime.indexing.encoder import PictureEncoder
 from ragturbo_runtime.indexing.opening import encoder_beside
 from ragturbo_runtime.library.opened import Library
@@ -66,6 +67,7 @@ class Pipeline:
         self._text = TextEncoder(self._graphs, parts.tokenizer, bundle.manifest.text.embed_dim)
         calibration = Calibration(spec.similarity_low, spec.similarity_high)
         self._lookup = Lookup(parts.library, calibration, self._text, bundle.path)
+        self._image_keys = ImageKeys(bundle, replace(parts.options, cuda_graphs=False))
         self._encoder: PictureEncoder | None = None
         self._encoder_lock = threading.Lock()
         self._beside = Beside(inline=bundle.manifest.is_large and parts.options.device.kind == "cpu")
@@ -136,6 +138,7 @@ class Pipeline:
         """Close the library and let go of the graphs; drawing afterwards raises InferenceError."""
         self._graphs.close()
         self._encoder = None
+        self._image_keys.close()
         self._beside.close()
         if self.library is not None:
             self.library.close()
@@ -177,6 +180,10 @@ class Pipeline:
     def nearest(self, text: str, count: int) -> list[Reference]:
         """Return the references nearest to a text as one query: see ``Lookup.nearest``."""
         return self._lookup.nearest(self._text.encode_phrases([text])[0], count)
+
+    def nearest_to_picture(self, read: Callable[[int], Pixels], count: int) -> list[Reference]:
+        """Return the references whose captions are nearest to a picture: see ``ImageKeys.encode``."""
+        return self._lookup.nearest(self._image_keys.encode(read), count)
 
     def draw(self, request: DrawRequest) -> DrawResult:
         """Draw pictures.

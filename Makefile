@@ -76,7 +76,7 @@ train: .venv/.stamp ## a family from nothing, adapter included: make train FAMIL
 		$(DEV) -m training.evaluation.metric_clip --config $(CONFIG) --out $(FAMILY)/metric_clip
 
 export: .venv/.stamp ## the trained family as the bundle that ships
-	$(DEV) -m export.onnx --ckpt $(FAMILY)/adapter.safetensors --out ragturbo_sdk/bundles/emoji
+	$(DEV) -m export.onnx --ckpt $(FAMILY)/adapter.safetensors --image-encoder --out ragturbo_sdk/bundles/emoji
 
 results: .venv/.stamp ## measure the family: docs/results.md, docs/new_concepts.md and their json
 	$(DEV) -m training.evaluation --family $(FAMILY) --bundle ragturbo_sdk/bundles/emoji --out docs

@@ -44,7 +44,8 @@ def _build(options: argparse.Namespace) -> BuildReport:
     from ragturbo_runtime.collection.opening import open_collection
     from ragturbo_runtime.indexing.building import build_library
 
-    collection = list(open_collection(options.pictures))
+    # Resolved: the processes of a cluster work in folders of their own.
+    collection = list(open_collection(options.pictures.resolve()))
     bundle = Bundle.load(options.bundle)
     with (
         _engine(options, bundle) as engine,

@@ -233,6 +233,24 @@ def check_ids(ids: object) -> tuple[str, ...]:
     return tuple(check_text("ids", one) for one in ids)
 
 
+def check_folder(argument: str, value: object) -> Path:
+    """Check a folder's path.
+
+    Args:
+        argument: Its name, for the message.
+        value: A path.
+
+    Returns:
+        The path.
+
+    Raises:
+        InvalidInputError: It is none, or empty, or holds what no path may hold.
+    """
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise _invalid(argument, value, "a folder", "pass a str or a pathlib.Path")
+    return Path(value)
+
+
 def check_library(library: object) -> Path | None:
     """Check the folder of a host's own library.
 
@@ -247,9 +265,7 @@ def check_library(library: object) -> Path | None:
     """
     if library is None:
         return None
-    if not isinstance(library, str | Path) or not str(library):
-        raise _invalid("library", library, "a folder, or None", "pass None for the library of the bundle")
-    return Path(library)
+    return check_folder("library", library)
 
 
 def _check_prompt(text: object) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any
 
 from ragturbo_runtime.arrays import Pixels
 from ragturbo_runtime.collection.entry import Entry, Skipped
-from ragturbo_runtime.files import replace_directory, sync_directory, sync_file
 from ragturbo_runtime.index.cache import read_index_info
 from ragturbo_runtime.indexing.building import BuildProgress, BuildReport, add_entries, index_if_needed
 from ragturbo_runtime.indexing.engine import LocalEngine
 from ragturbo_runtime.library.compaction import compact
-from ragturbo_runtime.library.layout import LOCK_FILE
+from ragturbo_runtime.library.copying import copy_library
 from ragturbo_runtime.library.verification import Problem, verify_library
 from ragturbo_runtime.library.writer import LibraryWriter
-from ragturbo_sdk.checks import check_callable, check_ids, check_integer, check_prompts, check_text
-from ragturbo_sdk.errors import InvalidInputError, OutputError, RetrievalError
+from ragturbo_sdk.checks import (
+    check_callable,
+    check_folder,
+    check_ids,
+    check_integer,
+    check_prompts,
+    check_text,
+)
+from ragturbo_sdk.errors import InvalidInputError, RetrievalError
 from ragturbo_sdk.reference import Reference, keep
 
 if TYPE_CHECKING:
@@ -89,9 +95,16 @@ def describe_library(opened: OpenedLibrary, *, writable: bool) -> LibraryInfo:
         feature_codec=layout.feature_codec,
         feature_bytes=layout.feature_row.itemsize,
         key_dtype=layout.key_dtype,
-        disk_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),
+        disk_bytes=sum(map(_bytes, folder.rglob("*"))),
         writable=writable,
     )
+
+
+def _bytes(path: Path) -> int:
+    """The size of a file; nothing of one that a writer has deleted meanwhile."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_size if path.is_file() else 0
+    return 0
 
 
 class Library:
@@ -104,7 +117,7 @@ class Library:
     def __init__(self, pipeline: Pipeline, opened: OpenedLibrary, *, writable: bool) -> None:
         """Wrap an opened library; ``generator.library`` is the way in."""
         self._pipeline, self._opened, self._writable = pipeline, opened, writable
-        self._turns = threading.Lock()
+        self._turns = _turns_of(opened.directory)
 
     @property
     def path(self) -> Path:
@@ -223,7 +236,7 @@ class Library:
         from ragturbo_runtime.collection.opening import open_collection
 
         check_callable("progress", progress)
-        listed = list(open_collection(Path(folder)))
+        listed = list(open_collection(check_folder("folder", folder)))
         entries = [one for one in listed if isinstance(one, Entry)]
         with self._writing() as writer:
             report = add_entries(writer, entries, self._engine(), of=len(listed), progress=progress)
@@ -281,10 +294,11 @@ class Library:
             OutputError: Something is there, or it cannot be written.
             LibraryLockedError: A process writes to this library.
         """
+        target = check_folder("folder", folder)
         if not self._writable:
-            return copy_library(self.path, Path(folder))
+            return copy_library(self.path, target)
         with self._writing():  # nothing changes meanwhile
-            return copy_library(self.path, Path(folder))
+            return copy_library(self.path, target)
 
     def _engine(self) -> LocalEngine:
         side = self._pipeline.bundle.manifest.picture_height
@@ -321,6 +335,16 @@ class _Turn:
             self._turns.release()
 
 
+_TURNS: dict[Path, threading.Lock] = {}
+_GUARD = threading.Lock()
+
+
+def _turns_of(folder: Path) -> threading.Lock:
+    """One lock per folder, however many generators have it open."""
+    with _GUARD:
+        return _TURNS.setdefault(folder.resolve(), threading.Lock())
+
+
 def _pixels(image: object, side: int) -> Pixels:
     """The middle square of a picture, whatever it is given as."""
     from PIL import Image
@@ -338,35 +362,3 @@ def _pixels(image: object, side: int) -> Pixels:
         argument="image",
         hint="wrap an array with PIL.Image.fromarray",
     )
-
-
-def copy_library(folder: Path, target: Path) -> Path:
-    """Copy a library that nobody changes meanwhile, whole or not at all.
-
-    Args:
-        folder: The library.
-        target: Where; nothing may be there yet.
-
-    Returns:
-        The target.
-
-    Raises:
-        OutputError: Something is there, or it cannot be written.
-    """
-    if target.exists():
-        raise OutputError(f"{target}: is there already", path=target, hint="choose another folder")
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copytree(folder, beside, ignore=shutil.ignore_patterns(LOCK_FILE, "*.partial"))
-        for path in (path for path in beside.rglob("*") if path.is_file()):
-            sync_file(path)
-        sync_directory(beside)
-        replace_directory(beside, target)
-    except OSError as error:
-        raise OutputError(
-            f"{target}: cannot be written ({error})", path=target, hint="choose a writable folder with room"
-        ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-    return target

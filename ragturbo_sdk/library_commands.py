@@ -67,6 +67,12 @@ def _add(arguments: argparse.Namespace) -> Answer:
     bundle = _bundle(arguments)
     with LibraryWriter(arguments.library) as writer, ProgressLine("pictures") as line:
         require_fit(bundle, writer.layout, arguments.library)
+        if arguments.caption is not None and writer.known([entries[0].id]):
+            raise InvalidInputError(
+                f"id {entries[0].id!r} is in the library already",
+                argument="id",
+                hint="remove it first, or give it another with --id",
+            )
         engine = _engine(bundle, arguments)
         report = add_entries(
             writer, entries, engine, progress=lambda so_far: line.show(so_far.done, so_far.total)
@@ -83,7 +89,7 @@ def _entries(arguments: argparse.Namespace) -> tuple[list[Entry], tuple[Skipped,
 
     path: Path = arguments.pictures
     single = {name: getattr(arguments, name) for name in ("caption", "id", "source", "licence")}
-    if path.is_file() and path.suffix != ".tar":
+    if path.is_file() and path.suffix.lower() != ".tar":
         if not single["caption"]:
             raise InvalidInputError(
                 f"{path}: nothing says what it shows",
@@ -166,7 +172,7 @@ def _verify(arguments: argparse.Namespace) -> Answer:
 
 
 def _copy(arguments: argparse.Namespace) -> Answer:
-    from ragturbo_sdk.library import copy_library
+    from ragturbo_runtime.library.copying import copy_library
 
     copy_library(_library(arguments), arguments.out)
     return _told(arguments, {"path": str(arguments.out)}, f"{arguments.out}: yours to change")
@@ -232,9 +238,11 @@ def _built(
 
 
 def _found(reference: Reference) -> str:
-    caption = " ".join(reference.caption.split())
+    from ragturbo_runtime.collection.entry import printable
+
     where = f" ({reference.source}, {reference.licence})" if reference.source or reference.licence else ""
-    return f"{reference.similarity:.3f}  {reference.id}  {caption}{where}"
+    text = f"{reference.id}  {' '.join(reference.caption.split())}{where}"
+    return f"{reference.similarity:.3f}  {printable(text)}"
 
 
 def _told(arguments: argparse.Namespace, facts: Mapping[str, Any], text: str) -> Answer:

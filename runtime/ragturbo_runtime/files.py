@@ -73,7 +73,8 @@ def file_entry(root: Path, file: str) -> FileEntry:
 
 def sync_file(path: Path) -> None:
     """Flush a file's content to the disk."""
-    with path.open("rb") as file:
+    # Windows flushes only what is open for writing; elsewhere a file need not be writable.
+    with path.open("rb" if os.name == "posix" else "r+b") as file:
         os.fsync(file.fileno())
 
 

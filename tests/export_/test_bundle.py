@@ -198,7 +198,7 @@ def test_the_library_holds_the_familys_scenes(pipeline, models):
     records = library.records(range(24))
     assert [record.caption for record in records] == [scene.caption for scene in expected]
     assert {record.licence for record in records} == {"Apache-2.0"}
-    thumbnail = Image.open(io.BytesIO(library.thumbnail(3)))
+    thumbnail = Image.open(io.BytesIO(library.thumbnail(records[3].id)))
     assert thumbnail.mode == "P", "a palette: half the bytes"
     picture = np.asarray(thumbnail.convert("RGB")).astype(int)
     assert np.abs(picture - draw(expected[3], 32)).mean() < 3

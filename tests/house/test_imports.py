@@ -21,7 +21,7 @@ PACKAGES = {
 }
 SHIPPED = ("ragturbo_sdk", "ragturbo_runtime")
 
-# pyproject.toml promises these to a host and nothing more; the [cpu] and [cuda] extras bring onnxruntime.
+# pyproject.toml promises these to a host and nothing more; extras bring onnxruntime and faiss.
 ALLOWED_IN_THE_WHEEL = frozenset(sys.stdlib_module_names) | {
     "numpy",
     "onnxruntime",
@@ -29,6 +29,7 @@ ALLOWED_IN_THE_WHEEL = frozenset(sys.stdlib_module_names) | {
     "PIL",
     "ftfy",
     "scann",
+    "faiss",
 }
 MAY_IMPORT = {
     "ragturbo_runtime": {"ragturbo_runtime"},
@@ -39,7 +40,7 @@ MAY_IMPORT = {
 # What training must do without: it retrieves and samples with the wheel's own code, but runs no bundle.
 # Evaluation does, because the exported bundle is what it measures.
 BUNDLE_PARTS = {"bundle", "manifest", "pipeline", "providers", "session"}
-SLOW_TO_IMPORT = {"scann", "ftfy"}
+SLOW_TO_IMPORT = {"scann", "faiss", "ftfy"}
 NEVER_IN_THE_WHEEL = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib"}
 
 

@@ -47,19 +47,20 @@ def applied(there: set[int], change: Change) -> set[int]:
 def write(folder: Path, seed: int, there: set[int], following: int, say: Callable[[str], None]) -> None:
     """Change the library until killed."""
     rng = random.Random(seed)
-    with LibraryWriter(folder) as writer:
-        while True:
-            kind, numbers = change = plan(rng, there, following)
-            say(json.dumps(["begin", *change]))
-            if kind == "add":
-                following = numbers[-1] + 1
-                writer.add(*pictures(range(numbers[0], following)))
-            elif kind == "remove":
-                writer.remove([f"p{number}" for number in numbers])
-            else:
-                compact(writer, index_at_least=100)
-            there = applied(there, change)
-            say(json.dumps(["done", *change]))
+    while True:
+        with LibraryWriter(folder) as writer:  # opening and closing have their moments too
+            for _ in range(rng.randint(1, 4)):
+                kind, numbers = change = plan(rng, there, following)
+                say(json.dumps(["begin", *change]))
+                if kind == "add":
+                    following = numbers[-1] + 1
+                    writer.add(*pictures(range(numbers[0], following)))
+                elif kind == "remove":
+                    writer.remove([f"p{number}" for number in numbers])
+                else:
+                    compact(writer, index_at_least=100)
+                there = applied(there, change)
+                say(json.dumps(["done", *change]))
 
 
 def check(folder: Path, allowed: list[set[int]]) -> set[int]:
@@ -122,7 +123,7 @@ def round_of(folder: Path, rng: random.Random, there: set[int], following: int) 
     """Let one writer work, kill it, and look; return what is there, and what it was killed in."""
     seed, turn = rng.randrange(1 << 30), rng.choice(["add", "remove", "compact"])
     child, reading = in_child(lambda say: write(folder, seed, there, following, say))
-    said = killed_in(turn, child, reading, rng.uniform(0, 0.006))
+    said = killed_in(turn, child, reading, rng.uniform(0, 0.008))
     assert not any(line.startswith("failed") for line in said), said[-1]
     under_way = None
     for line in said:

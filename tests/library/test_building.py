@@ -210,6 +210,28 @@ def test_a_disk_that_is_full_keeps_what_was_acknowledged(
     assert contents(library) == contents(whole)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="limits of a process")
+@pytest.mark.parametrize("kilobytes", [70, 140, 400])
+def test_files_that_may_not_grow_keep_what_was_acknowledged(
+    nano_bundle: Path, pictures: Path, whole: Path, tmp_path: Path, kilobytes: int
+) -> None:
+    """The system refuses the write itself: of the records, of their log, or of the features."""
+    library = tmp_path / "library"
+    words = ["library", "build", str(pictures), "--out", str(library), "--bundle", str(nano_bundle)]
+    limit = f"ulimit -f {kilobytes}; trap '' XFSZ; exec \"$@\""
+    command = [sys.executable, "-m", "ragturbo_sdk", *words, "--device", "cpu", "--threads", "1"]
+    limited = subprocess.run(
+        ["bash", "-c", limit, "build", *command], env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert limited.returncode == 2, limited.stderr
+    assert "ragturbo: error: " in limited.stderr
+    assert "Traceback" not in limited.stderr
+    if (library / "records.sqlite").exists():
+        assert list(verify_library(library)) == []
+    built(nano_bundle, pictures, library)
+    assert contents(library) == contents(whole)
+
+
 def test_features_are_those_of_the_exporter_s_own_encoder(nano_bundle: Path, tmp_path: Path) -> None:
     """One encoder serves both, so the bundle's library and one that is built here are of one space."""
     folder = imagefolder(tmp_path / "pictures", range(8))

@@ -16,9 +16,11 @@ from ragturbo_runtime.errors import RetrievalError
 from ragturbo_runtime.index import cache, exact
 from ragturbo_runtime.index.cache import build_index, open_index
 from ragturbo_runtime.index.candidates import RankedIndex
-from ragturbo_runtime.index.effort import choose_effort, nearest, recall_of, sample_queries
+from ragturbo_runtime.index.effort import choose_effort, sample_queries
 from ragturbo_runtime.index.exact import ExactIndex
-from ragturbo_runtime.index.scann_index import build_scann, leaves_of, load_scann
+from ragturbo_runtime.index.nearest import nearest, recall_of
+from ragturbo_runtime.index.partition import decoded, leaves_of
+from ragturbo_runtime.index.scann_index import build_scann, load_scann
 from ragturbo_runtime.library.key_rows import decode_keys, encode_keys
 from ragturbo_runtime.library.layout import Layout
 
@@ -97,7 +99,7 @@ def test_an_index_finds_nearly_all_and_ranks_by_the_stored_keys(tmp_path: Path) 
     queries = sample_queries(rows, seed=1)
     found, cosines = RankedIndex(proposer, rows, effort.leaves).search(queries, 10)
     assert effort.recall >= 0.95
-    assert recall_of(found, nearest(queries, rows, 10)) >= 0.9
+    assert recall_of(found, nearest(queries, decoded(rows), 10)) >= 0.9
     expected = np.einsum(
         "qe,qke->qk", queries, decode_keys(rows[found.ravel()]).reshape(len(queries), 10, -1)
     )
@@ -119,7 +121,7 @@ def test_where_the_nearest_were_removed_others_are_found(tmp_path: Path) -> None
     rows = encode_keys(keys, "int8")
     index = RankedIndex(build_scann(decode_keys(rows), tmp_path), rows, 4)
     query = keys[:1]
-    near = nearest(query, rows, 1_500)[0]
+    near = nearest(query, decoded(rows), 1_500)[0]
     alive = np.ones(len(keys), np.bool_)
     alive[near] = False
     found, cosines = index.search(query, 5, alive)
@@ -187,6 +189,6 @@ def test_an_index_that_cannot_be_read_is_done_without(
 @pytest.mark.parametrize("count", [1, 700, 3000])
 def test_the_product_in_pieces_is_the_product(queries: int, count: int) -> None:
     asked, keys = unit_vectors(queries, 128, 0), unit_vectors(count, 128, 1)
-    product = exact._product(asked, np.ascontiguousarray(keys.T))
+    product = exact.product(asked, np.ascontiguousarray(keys.T))
     assert product.shape == (queries, count)
     np.testing.assert_allclose(product, asked @ keys.T, atol=1e-6)

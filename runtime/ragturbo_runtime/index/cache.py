@@ -16,8 +16,14 @@ from ragturbo_runtime.errors import RetrievalError
 from ragturbo_runtime.files import sync_directory, sync_file
 from ragturbo_runtime.index.candidates import RankedIndex
 from ragturbo_runtime.index.effort import TARGET_RECALL, choose_effort
-from ragturbo_runtime.index.scann_index import build_scann, has_scann, leaves_of, load_scann
-from ragturbo_runtime.library.key_rows import decode_keys
+from ragturbo_runtime.index.kinds import (
+    INDEX_KINDS,
+    IndexKind,
+    build_proposer,
+    installed_kind,
+    load_proposer,
+)
+from ragturbo_runtime.index.partition import leaves_of
 from ragturbo_runtime.library.layout import Layout
 
 logger = logging.getLogger(__name__)
@@ -33,14 +39,14 @@ class IndexInfo:
     """What is known of an index.
 
     Attributes:
-        kind: ``"scann"``.
+        kind: Who built it, ``"scann"`` or ``"faiss"``.
         count: Keys in it: the first of the library's rows.
         leaves: Its parts.
         effort: Parts that a search looks through.
         recall: Share of the 10 nearest that were found so, when it was built.
     """
 
-    kind: str
+    kind: IndexKind
     count: int
     leaves: int
     effort: int
@@ -59,20 +65,20 @@ def build_index(
         at_least: Keys that it is built for.
 
     Returns:
-        What was built; None where exact search is as good, or where there is no ScaNN.
+        What was built; None where exact search is as good, or where neither ScaNN nor faiss is installed.
 
     Raises:
         OSError: The folder cannot be written.
     """
     if len(keys) < at_least:
         return None
-    if not has_scann():
-        logger.warning("%d keys will be searched exactly: scann is not installed", len(keys))
+    if (kind := installed_kind()) is None:
+        logger.warning("%d keys will be searched exactly: neither scann nor faiss is installed", len(keys))
         return None
     target = directory / layout.index_folder
     beside = directory / f".{target.name}.{secrets.token_hex(4)}.partial"
     try:
-        info = _build(beside, keys)
+        info = _build(kind, beside, keys)
         (beside / _ABOUT).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
         for path in beside.iterdir():
             sync_file(path)
@@ -85,14 +91,14 @@ def build_index(
     return info
 
 
-def _build(folder: Path, keys: NDArray[Any]) -> IndexInfo:
-    proposer, leaves = build_scann(decode_keys(keys), folder), leaves_of(len(keys))
+def _build(kind: IndexKind, folder: Path, keys: NDArray[Any]) -> IndexInfo:
+    proposer, leaves = build_proposer(kind, keys, folder), leaves_of(len(keys))
     effort = choose_effort(proposer, keys, leaves)
     if effort.recall < TARGET_RECALL:
         logger.warning(
             "the index finds %.3f of the neighbours, expected %.2f or more", effort.recall, TARGET_RECALL
         )
-    return IndexInfo("scann", len(keys), leaves, effort.leaves, round(effort.recall, 4))
+    return IndexInfo(kind, len(keys), leaves, effort.leaves, round(effort.recall, 4))
 
 
 def open_index(directory: Path, layout: Layout, keys: NDArray[Any]) -> RankedIndex | None:
@@ -111,7 +117,7 @@ def open_index(directory: Path, layout: Layout, keys: NDArray[Any]) -> RankedInd
         return None
     try:
         info = read_index_info(directory, layout)
-        proposer = load_scann(directory / layout.index_folder)
+        proposer = load_proposer(info.kind, directory / layout.index_folder)
         if proposer.count != info.count:
             raise RetrievalError(f"{layout.index_folder}: {proposer.count} keys, {_ABOUT} says {info.count}")
     except RetrievalError as exc:
@@ -139,6 +145,6 @@ def read_index_info(directory: Path, layout: Layout) -> IndexInfo:
         raise RetrievalError(f"{path}: cannot be read ({exc})", hint=_HINT) from exc
     numbers = (info.count, info.leaves, info.effort)
     whole = all(type(number) is int and number > 0 for number in numbers)
-    if info.kind != "scann" or not whole or info.effort > info.leaves or info.count != layout.indexed:
+    if info.kind not in INDEX_KINDS or not whole or info.effort > info.leaves or info.count != layout.indexed:
         raise RetrievalError(f"{path}: says {info}, expected {layout.indexed} keys", hint=_HINT)
     return info

@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Keys
-from ragturbo_runtime.index.exact import largest
-from ragturbo_runtime.library.key_rows import decode_keys
+from ragturbo_runtime.index.exact import largest, product
 
 CANDIDATES = 100
-"""Ranked again for each query, at least (ScaNN's docs/algorithms.md: reorder 100)."""
+"""Ranked again for each query, at least (ScaNN's docs/algorithms.md: reorder 100; docs/library.md has others)."""
 
 
 class Proposer(Protocol):
@@ -45,15 +44,18 @@ class RankedIndex:
         effort: Parts of the index that are looked through.
     """
 
-    def __init__(self, proposer: Proposer, keys: NDArray[Any], effort: int) -> None:
+    def __init__(
+        self, proposer: Proposer, keys: NDArray[Any], effort: int, *, candidates: int = CANDIDATES
+    ) -> None:
         """Keep the parts.
 
         Args:
             proposer: The index.
             keys: N or more rows, from `ragturbo_runtime.library.key_rows`.
             effort: From `ragturbo_runtime.index.effort`.
+            candidates: Ranked for each query, at least.
         """
-        self.count, self.effort = proposer.count, effort
+        self.count, self.effort, self._candidates = proposer.count, effort, candidates
         self._proposer, self._keys = proposer, keys
 
     def search(
@@ -69,8 +71,8 @@ class RankedIndex:
         Returns:
             (Q, min(k, N alive)) int64 rows and float32 cosines, best first.
         """
-        count = min(k, self.count if alive is None else int(alive.sum()))
-        wanted = min(self.count, max(CANDIDATES, 4 * k))
+        count = min(k, self.count if alive is None else int(np.count_nonzero(alive)))
+        wanted = min(self.count, max(self._candidates, 4 * k))
         while True:
             proposed = self._proposer.propose(
                 queries, wanted, self.effort if wanted < self.count else self.count
@@ -86,11 +88,20 @@ class RankedIndex:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         rows = np.empty((len(queries), count), np.int64)
         cosines = np.empty((len(queries), count), np.float32)
-        for place, query in enumerate(queries):
-            own = np.sort(
-                proposed[place][kept[place]]
-            )  # ties then go to the smaller row, and the file is read forwards
-            values = decode_keys(self._keys[own]) @ query
+        for place in range(len(queries)):
+            # Ties then go to the smaller row, and the file is read forwards.
+            own = np.sort(proposed[place][kept[place]])
+            values = _cosines(queries[place : place + 1], self._keys.take(own, axis=0))
             best = largest(values, count)
             rows[place], cosines[place] = own[best], values[best]
         return rows, cosines
+
+
+def _cosines(query: Keys, rows: NDArray[Any]) -> NDArray[np.float32]:
+    """(1, E) with n stored rows: (n,). A row's step multiplies its one product, not its E numbers."""
+    is_int8 = rows.dtype.names is not None
+    values: Keys = (rows["values"] if is_int8 else rows).astype(np.float32)
+    cosines: NDArray[np.float32] = product(query, values.T)[0]
+    if is_int8:
+        cosines *= rows["step"]
+    return cosines

@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Keys
 from ragturbo_runtime.index.candidates import Proposer, RankedIndex
-from ragturbo_runtime.index.exact import ExactIndex
+from ragturbo_runtime.index.nearest import nearest, recall_of
+from ragturbo_runtime.index.partition import decoded
 from ragturbo_runtime.library.key_rows import decode_keys
 
 NEIGHBORS = 10
 TARGET_RECALL = 0.97
 """Of the 10 nearest. Above the 0.95 that is promised: these queries are a sample."""
-_QUERIES, _BLOCK = 256, 20_000
+_QUERIES = 256
+_LEAST = 4
+"""Parts that are always looked through: these queries are nearer to their keys than others may be."""
 _COSINE = 0.9
 """Of a query with the key that it was made from: as near as a prompt is to a good reference's caption."""
 
@@ -49,14 +52,19 @@ def choose_effort(
         The smallest tried effort that reaches the target; all parts if none does.
     """
     queries = sample_queries(keys)
-    true = nearest(queries, keys, NEIGHBORS)
-    effort = min(leaves, max(8, leaves // 64))
+    true = nearest(queries, decoded(keys), NEIGHBORS)
+    effort = least_effort(leaves)
     while True:
         found, _ = RankedIndex(proposer, keys, effort).search(queries, NEIGHBORS)
         recall = recall_of(found, true)
         if recall >= target or effort == leaves:
             return Effort(effort, recall)
         effort = min(leaves, effort * 3 // 2)
+
+
+def least_effort(leaves: int) -> int:
+    """Return how many parts are looked through at least, of so many that an index has."""
+    return min(leaves, max(_LEAST, leaves // 128))
 
 
 def sample_queries(keys: NDArray[Any], count: int = _QUERIES, seed: int = 0) -> Keys:
@@ -77,30 +85,3 @@ def sample_queries(keys: NDArray[Any], count: int = _QUERIES, seed: int = 0) -> 
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     queries = _COSINE * chosen + np.float32((1 - _COSINE**2) ** 0.5) * noise
     return np.ascontiguousarray(queries / np.linalg.norm(queries, axis=1, keepdims=True))
-
-
-def nearest(queries: Keys, keys: NDArray[Any], k: int) -> NDArray[np.int64]:
-    """Find the nearest keys exactly, some of them in memory at a time.
-
-    Args:
-        queries: (Q, E) float32.
-        keys: N stored rows, N >= 1.
-        k: How many.
-
-    Returns:
-        (Q, min(k, N)) int64 rows, best first.
-    """
-    rows = np.empty((len(queries), 0), np.int64)
-    cosines = np.empty((len(queries), 0), np.float32)
-    for start in range(0, len(keys), _BLOCK):
-        found, values = ExactIndex(decode_keys(keys[start : start + _BLOCK])).search(queries, k)
-        rows, cosines = np.hstack([rows, found + start]), np.hstack([cosines, values])
-        best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-        rows, cosines = np.take_along_axis(rows, best, axis=1), np.take_along_axis(cosines, best, axis=1)
-    return rows
-
-
-def recall_of(found: NDArray[np.int64], true: NDArray[np.int64]) -> float:
-    """Return the share of the true neighbours that were found; both (Q, k) rows."""
-    hits = [len(np.intersect1d(some, others)) for some, others in zip(found, true, strict=True)]
-    return float(sum(hits)) / true.size

@@ -65,11 +65,11 @@ class ExactIndex:
         Returns:
             (Q, min(k, N alive)) int64 rows and float32 cosines, best first.
         """
-        cosines = np.concatenate([_product(queries, block) for block in self._blocks], axis=1)
+        cosines = np.concatenate([product(queries, block) for block in self._blocks], axis=1)
         count = min(k, self.count)
         if alive is not None:
             cosines[:, ~alive] = -np.inf
-            count = min(k, int(alive.sum()))
+            count = min(k, int(np.count_nonzero(alive)))
         rows = np.empty((len(queries), count), dtype=np.int64)
         for place, values in enumerate(cosines):
             rows[place] = largest(values, count)
@@ -92,11 +92,19 @@ def largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
 def _block(keys: Array) -> NDArray[np.float32]:
     if not np.isfinite(keys).all():
         raise RetrievalError("the library's keys hold NaN or infinity", hint="build the library again")
-    return np.ascontiguousarray(keys.astype(np.float32).T)
+    return np.ascontiguousarray(keys.astype(np.float32, copy=False).T)
 
 
-def _product(queries: Keys, keys_t: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(Q, E) @ (E, N), in the calling thread alone."""
+def product(queries: Keys, keys_t: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Multiply in the calling thread alone.
+
+    Args:
+        queries: (Q, E) float32.
+        keys_t: (E, N) float32.
+
+    Returns:
+        (Q, N) float32.
+    """
     width, count = keys_t.shape
     # Matrix times matrix even for one query: matrix times vector is given to threads much sooner.
     rows = queries if len(queries) > 1 else np.repeat(queries, 2, axis=0)

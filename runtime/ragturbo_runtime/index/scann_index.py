@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Keys
 from ragturbo_runtime.errors import RetrievalError
+from ragturbo_runtime.index.partition import decoded, leaves_of, training_rows
+from ragturbo_runtime.library.key_rows import decode_keys
 
 if TYPE_CHECKING:
     from scann.scann_ops.py.scann_ops_pybind import ScannSearcher
 
-TRAINING_SAMPLE = 250_000
 DIMENSIONS_PER_BLOCK = 2
 ANISOTROPIC_THRESHOLD = 0.2
 """Of ScaNN's docs/algorithms.md."""
@@ -49,16 +50,11 @@ class ScannProposer:
         return proposed
 
 
-def leaves_of(count: int) -> int:
-    """Return how many parts an index has: the square root of its keys (ScaNN's docs/algorithms.md)."""
-    return max(1, int(count**0.5))
-
-
-def build_scann(keys: Keys, directory: Path) -> ScannProposer:
+def build_scann(keys: NDArray[Any], directory: Path) -> ScannProposer:
     """Build an index and write it into a folder. No document ids are stored: they would be pickled.
 
     Args:
-        keys: (N, E) float32 unit vectors, contiguous.
+        keys: N stored rows, from `ragturbo_runtime.library.key_rows`.
         directory: It is made. It can be moved: the paths in it are relative.
 
     Returns:
@@ -68,15 +64,45 @@ def build_scann(keys: Keys, directory: Path) -> ScannProposer:
         RetrievalError: scann is not installed.
         OSError: The folder cannot be written.
     """
-    leaves = leaves_of(len(keys))
-    builder = _scann().builder(keys, 10, "dot_product")
-    builder = builder.tree(leaves, leaves, training_sample_size=min(len(keys), TRAINING_SAMPLE))
-    searcher = builder.score_ah(
-        DIMENSIONS_PER_BLOCK, anisotropic_quantization_threshold=ANISOTROPIC_THRESHOLD
-    ).build()
+    rows = training_rows(len(keys))
+    searcher = _trained(decode_keys(keys[rows]), leaves_of(len(keys)))
+    if len(rows) < len(keys):
+        _put(searcher.searcher, keys, len(rows))
     directory.mkdir(parents=True, exist_ok=True)
-    searcher.serialize(str(directory), relative_path=True)
+    try:
+        searcher.serialize(str(directory), relative_path=True)
+    except RuntimeError as exc:
+        raise OSError(f"{directory}: ScaNN cannot write its index ({exc})") from exc
     return ScannProposer(searcher)
+
+
+def _trained(keys: Keys, leaves: int) -> ScannSearcher:
+    """Build an index of (n, E) unit vectors; parts of unit vectors are unit vectors (spherical k-means).
+
+    Otherwise the mean of many clusters is short, its product with any query small, and what is in it is never found.
+    """
+    builder = _scann().builder(keys, 10, "dot_product")
+    builder = builder.tree(leaves, leaves, training_sample_size=len(keys), spherical=True)
+    builder = builder.score_ah(DIMENSIONS_PER_BLOCK, anisotropic_quantization_threshold=ANISOTROPIC_THRESHOLD)
+    return builder.build()
+
+
+def _put(searcher: Any, keys: NDArray[Any], known: int) -> None:  # noqa: ANN401 - scann has no type information
+    """Put every key into the place that its row has: the first ``known`` places are those of the training's keys.
+
+    ScaNN's own way through document ids would keep N of them, and it holds three copies of all that it builds from.
+    """
+    searcher.reserve(len(keys))
+    start = 0
+    for some in decoded(keys):
+        rows = range(start, start + len(some))
+        places = searcher.upsert([row if row < known else None for row in rows], some, len(some))
+        if list(places) != list(rows):
+            raise RetrievalError(
+                f"ScaNN put keys {start} to {rows[-1]} elsewhere",
+                hint="install the scann that this ragturbo asks for",
+            )
+        start += len(some)
 
 
 def load_scann(directory: Path) -> ScannProposer:

@@ -12,9 +12,10 @@ import numpy as np
 from ragturbo_runtime.arrays import Scale
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.collection.entry import Entry, Skipped
-from ragturbo_runtime.errors import InvalidInputError
+from ragturbo_runtime.errors import InvalidInputError, OutputError
 from ragturbo_runtime.fitting import require_fit, spaces_of
 from ragturbo_runtime.index.cache import EXACT_BELOW
+from ragturbo_runtime.index.kinds import installed_kind
 from ragturbo_runtime.indexing.engine import Chunk, Encoded, Engine
 from ragturbo_runtime.library.compaction import compact
 from ragturbo_runtime.library.creation import create_library
@@ -150,8 +151,12 @@ def _chunks(entries: Sequence[Entry], size: int, known: set[str]) -> Iterator[Ch
 
 def index_if_needed(writer: LibraryWriter) -> None:
     """Build the index anew where so many pictures are not in it that searching them exactly takes long."""
-    if writer.layout.rows - writer.layout.indexed >= EXACT_BELOW:
+    if writer.layout.rows - writer.layout.indexed < EXACT_BELOW or installed_kind() is None:
+        return
+    try:
         compact(writer)
+    except OutputError as exc:  # the pictures are there, and found, if not as fast
+        logger.warning("the index was not built: %s", exc)
 
 
 def _add(writer: LibraryWriter, encoded: Encoded) -> float:

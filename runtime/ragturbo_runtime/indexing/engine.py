@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Keys, Pixels
-from ragturbo_runtime.collection.entry import Entry, PictureError, Skipped
+from ragturbo_runtime.collection.entry import Entry, PictureError, Skipped, printable
 from ragturbo_runtime.indexing.encoder import PictureEncoder, batch_size
 from ragturbo_runtime.indexing.thumbnail import make_thumbnail
 from ragturbo_runtime.library.record import LibraryItem
@@ -133,6 +133,6 @@ def _read(entry: Entry, side: int) -> Read:
     try:
         picture = entry.read(side)
     except PictureError as error:
-        return Skipped(entry.id, error.message)
+        return Skipped(printable(entry.id), error.message)
     thumbnail = make_thumbnail(picture)
     return LibraryItem(entry.id, entry.caption, thumbnail, entry.source, entry.licence), picture

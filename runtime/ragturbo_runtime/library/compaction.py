@@ -8,6 +8,7 @@ search.
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import sqlite3
@@ -24,6 +25,8 @@ from ragturbo_runtime.library.database import transaction, write_layout
 from ragturbo_runtime.library.layout import RECORDS_FILE, Layout
 from ragturbo_runtime.library.rows_file import map_rows
 from ragturbo_runtime.library.writer import LibraryWriter
+
+logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 26
 
@@ -66,8 +69,11 @@ def compact(writer: LibraryWriter, *, index_at_least: int = EXACT_BELOW) -> Inde
             write_layout(writer.records, after)
         writer.layout = after
         remove_leftovers(writer.directory, after)
-        if after.generation != before.generation:
+    if after.generation != before.generation:
+        try:
             writer.records.execute("VACUUM")
+        except sqlite3.Error as exc:  # what was compacted is compacted; only the records keep their room
+            logger.warning("%s: the records keep their size: %s", writer.directory, exc)
     return info
 
 
@@ -79,7 +85,7 @@ def remove_leftovers(directory: Path, layout: Layout) -> None:
         layout: What counts.
     """
     keep = {layout.keys_file, layout.features_file, layout.index_folder}
-    for pattern in ("keys-*", "features-*", "index-*", ".index-*.partial", f".{RECORDS_FILE}.*.partial"):
+    for pattern in ("keys-*", "features-*", "index-*", ".index-*.partial", f".{RECORDS_FILE}.*.partial*"):
         for path in directory.glob(pattern):
             if path.name not in keep:
                 _delete(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import sqlite3
 from pathlib import Path
@@ -27,11 +28,10 @@ def create_library(directory: Path, layout: Layout) -> None:
     beside = directory / f".{RECORDS_FILE}.{secrets.token_hex(4)}.partial"
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            raise FileExistsError(path)
         _write_records(beside, layout)
-        beside.rename(path)
+        _put(beside, path)
         sync_directory(directory)
+        sync_directory(directory.absolute().parent)
     except FileExistsError as exc:
         raise OutputError(
             f"{directory}: holds a library already",
@@ -49,10 +49,23 @@ def create_library(directory: Path, layout: Layout) -> None:
             beside.unlink(missing_ok=True)
 
 
+def _put(beside: Path, path: Path) -> None:
+    """Give the file its name, if nobody else has given that to another meanwhile."""
+    try:
+        os.link(beside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without links
+        if path.exists():
+            raise FileExistsError(path) from None
+        beside.rename(path)
+
+
 def _write_records(path: Path, layout: Layout) -> None:
     connection = sqlite3.connect(path, isolation_level=None)
     try:
         connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        connection.execute("PRAGMA journal_mode = WAL")
         with transaction(connection):
             for statement in SCHEMA:
                 connection.execute(statement)

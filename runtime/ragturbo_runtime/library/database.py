@@ -6,11 +6,11 @@ import contextlib
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from ragturbo_runtime.errors import RetrievalError
+from ragturbo_runtime.errors import LibraryLockedError, RetrievalError
 from ragturbo_runtime.library.layout import RECORDS_FILE, Layout, layout_from_meta, layout_to_meta
 from ragturbo_runtime.library.record import LibraryItem
 
@@ -41,8 +41,12 @@ def open_for_reading(directory: Path) -> sqlite3.Connection:
     Raises:
         RetrievalError: There are no records, or they cannot be read.
     """
-    still = "" if os.access(directory, os.W_OK) else "&immutable=1"
-    return _connect(directory, f"mode=ro{still}")
+    if os.access(directory, os.W_OK):
+        return _recovering(directory, lambda: _connect(directory, "mode=ro"))
+    log = directory / f"{RECORDS_FILE}-wal"
+    if log.exists() and log.stat().st_size:
+        return _with_log(directory)
+    return _connect(directory, "mode=ro&immutable=1")
 
 
 def open_for_writing(directory: Path) -> sqlite3.Connection:
@@ -50,33 +54,78 @@ def open_for_writing(directory: Path) -> sqlite3.Connection:
 
     Raises:
         RetrievalError: There are no records, or they cannot be read.
+        LibraryLockedError: A reader does not let go of records that came from a bundle.
     """
     connection = _connect(directory, "mode=rw")
     try:
-        # Readers then never wait for a writer, nor it for them.
+        # Readers then never wait for a writer, nor it for them. It stays so: switching back has moments in which a
+        # killed writer leaves a journal that readers may not clean up.
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
     except sqlite3.Error as exc:
         connection.close()
+        if "locked" in str(exc):
+            raise LibraryLockedError(
+                f"{directory}: somebody reads it for a long time, and it is written for the first time",
+                hint="try again when they have done",
+            ) from exc
         raise unreadable(directory, exc) from exc
     return connection
 
 
 def close_after_writing(connection: sqlite3.Connection) -> None:
-    """Close; leave one file that can be read from a folder in which nothing can be made, unless somebody reads now."""
+    """Close; leave all in one file, unless somebody reads right now."""
     with contextlib.suppress(sqlite3.Error):
-        connection.execute("PRAGMA busy_timeout = 0")
-        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("PRAGMA busy_timeout = 1000")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
+
+
+def recover(directory: Path) -> None:
+    """Let SQLite finish or undo what a killed writer has begun, which a reader may not.
+
+    Raises:
+        RetrievalError: The records cannot be read.
+    """
+    _connect(directory, "mode=rw").close()
+
+
+def needs_recovery(error: Exception) -> bool:
+    """Whether a reader met what a killed writer has left."""
+    return "readonly database" in str(error)
+
+
+def _recovering(directory: Path, connect: Callable[[], sqlite3.Connection]) -> sqlite3.Connection:
+    try:
+        return connect()
+    except RetrievalError as exc:
+        if not needs_recovery(exc):
+            raise
+        recover(directory)
+        return connect()
+
+
+def _with_log(directory: Path) -> sqlite3.Connection:
+    """Open records of which a part is in the log: somebody else writes now, or was killed."""
+    try:
+        return _connect(directory, "mode=ro")
+    except RetrievalError as exc:
+        raise RetrievalError(
+            exc.message,
+            hint=f"its last changes are in {RECORDS_FILE}-wal; open it once where it can be written",
+        ) from exc
 
 
 def _connect(directory: Path, options: str) -> sqlite3.Connection:
     path = directory / RECORDS_FILE
-    uri = f"file:{quote(path.absolute().as_posix())}?{options}"
     try:
         with contextlib.ExitStack() as on_failure:
             connection = sqlite3.connect(
-                uri, uri=True, check_same_thread=False, isolation_level=None, timeout=BUSY_SECONDS
+                f"{_uri(path)}?{options}",
+                uri=True,
+                check_same_thread=False,
+                isolation_level=None,
+                timeout=BUSY_SECONDS,
             )
             on_failure.callback(connection.close)
             connection.execute("SELECT row, id, caption, source, licence FROM records LIMIT 1").fetchone()
@@ -84,6 +133,14 @@ def _connect(directory: Path, options: str) -> sqlite3.Connection:
     except sqlite3.Error as exc:
         raise unreadable(directory, exc) from exc
     return connection
+
+
+def _uri(path: Path) -> str:
+    """Name a file as SQLite reads it, whatever letters are in its path."""
+    absolute = path.absolute()
+    if os.name == "posix":
+        return f"file://{quote(os.fsencode(absolute))}"
+    return f"file:{'' if absolute.as_posix().startswith('//') else '///'}{quote(absolute.as_posix())}"
 
 
 def read_layout(connection: sqlite3.Connection, directory: Path) -> Layout:

@@ -50,6 +50,7 @@ class WriterLock:
         """Let other writers in. Releasing twice does nothing."""
         with _guard:
             if not self._file.closed:
+                _unlock(self._file.fileno())
                 self._file.close()
                 _held.discard(self._path)
 
@@ -80,3 +81,11 @@ def _lock(descriptor: int) -> None:
         import fcntl
 
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _unlock(descriptor: int) -> None:
+    """Closing would do, but for a child that was forked meanwhile and holds the file open."""
+    if sys.platform != "win32":
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -22,8 +22,10 @@ from ragturbo_runtime.index.cache import open_index
 from ragturbo_runtime.index.exact import ExactIndex
 from ragturbo_runtime.library.database import (
     data_version,
+    needs_recovery,
     open_for_reading,
     read_layout,
+    recover,
     transaction,
     unreadable,
 )
@@ -38,6 +40,8 @@ _T = TypeVar("_T")
 _TRIES = 5
 """A writer that compacts again and again between two of our reads is no writer of ours."""
 _SELECT = "SELECT row, id, caption, source, licence FROM records WHERE row IN ({})"
+_VALUES = 500
+"""SQLite allows 999 in one query."""
 _CHANGED = "the library was changed while it was read"
 
 
@@ -64,8 +68,10 @@ class Library:
         try:
             self._version = data_version(self._records)
             self._view = self._take(None)
-        except BaseException:
+        except BaseException as exc:
             self._records.close()
+            if isinstance(exc, sqlite3.Error):
+                raise unreadable(directory, exc) from exc
             raise
 
     @property
@@ -132,7 +138,8 @@ class Library:
             StaleViewError: The rows have other numbers since.
         """
         wanted = [int(row) for row in rows]
-        query = _SELECT.format(",".join("?" * len(wanted)))
+        parts = [wanted[start : start + _VALUES] for start in range(0, len(wanted), _VALUES)]
+        queries = [(_SELECT.format(",".join("?" * len(part))), part) for part in parts]
 
         def read() -> list[tuple[Any, ...]]:
             with transaction(self._records, "DEFERRED"):
@@ -141,7 +148,7 @@ class Library:
                     and read_layout(self._records, self.directory).generation != view.layout.generation
                 ):
                     raise StaleViewError(_CHANGED)
-                return self._records.execute(query, wanted).fetchall()
+                return [found for some in queries for found in self._records.execute(*some).fetchall()]
 
         found = {values[0]: Record(*values) for values in self._locked(read)}
         if missing := [row for row in wanted if row not in found]:
@@ -235,7 +242,13 @@ class Library:
             with self._lock:
                 if self._closed:
                     raise RetrievalError(f"{self.directory}: the library was closed", hint="open it again")
-                return read()
+                try:
+                    return read()
+                except sqlite3.Error as exc:
+                    if not needs_recovery(exc):
+                        raise
+                    recover(self.directory)
+                    return read()
         except sqlite3.Error as exc:
             raise unreadable(self.directory, exc) from exc
 
@@ -279,7 +292,8 @@ def _view(
     """Map the rows, and keep of an earlier view what is the same."""
     keys = map_rows(directory / layout.keys_file, layout.key_row, layout.rows, at_random=False)
     features = map_rows(directory / layout.features_file, layout.feature_row, layout.rows, at_random=True)
-    if before is not None and before.layout.files == layout.files and before.layout.rows <= layout.rows:
+    same = before is not None and before.layout.files == layout.files and before.layout.rows <= layout.rows
+    if before is not None and same and (before.indexed is not None or not layout.indexed):
         known = before.layout.rows
         rest = before.rest if known == layout.rows else before.rest.extended(decode_keys(keys[known:]))
         return LibraryView(layout, keys, features, alive, before.indexed, rest)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragturbo_runtime.errors import RetrievalError
+from ragturbo_runtime.files import sync_directory
 
 _HINT = "build the library again, or take it from a copy; what is lost cannot be computed from the rest"
 
@@ -95,3 +96,5 @@ def append_rows(path: Path, rows: NDArray[Any], row: np.dtype[Any], count: int) 
         file.write(np.ascontiguousarray(rows).tobytes())
         file.flush()
         os.fsync(file.fileno())
+    if count == 0:  # the file may be new
+        sync_directory(path.parent)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ragturbo_runtime.errors import RetrievalError
 from ragturbo_runtime.index.cache import read_index_info
-from ragturbo_runtime.index.scann_index import has_scann, load_scann
-from ragturbo_runtime.library.database import checksum, open_for_reading, read_layout
+from ragturbo_runtime.index.kinds import is_installed, load_proposer
+from ragturbo_runtime.library.database import checksum, open_for_reading, read_layout, transaction
 from ragturbo_runtime.library.layout import RECORDS_FILE, Layout
 from ragturbo_runtime.library.record import LibraryItem
 from ragturbo_runtime.library.rows_file import map_rows
@@ -57,8 +57,8 @@ def verify_library(directory: Path) -> Iterator[Problem]:
     """
     try:
         with closing(open_for_reading(directory)) as records:
-            layout = read_layout(records, directory)
-            yield from _check_records(records, directory, layout)
+            layout, problems = _check_one_state(records, directory)
+            yield from problems
     except RetrievalError as exc:
         yield Problem(directory, exc.message, exc.hint or "build it again")
         return
@@ -68,6 +68,19 @@ def verify_library(directory: Path) -> Iterator[Problem]:
         )
         return
     yield from _check_index(directory, layout)
+
+
+def _check_one_state(records: sqlite3.Connection, directory: Path) -> tuple[Layout, list[Problem]]:
+    """Check what the records say at one moment; a compaction meanwhile deletes the files of that, so again."""
+    while True:
+        with transaction(records, "DEFERRED"):
+            layout = read_layout(records, directory)
+            try:
+                return layout, list(_check_records(records, directory, layout))
+            except RetrievalError as exc:
+                problem = exc
+        if read_layout(records, directory).generation == layout.generation:
+            raise problem
 
 
 def _check_records(records: sqlite3.Connection, directory: Path, layout: Layout) -> Iterator[Problem]:
@@ -109,10 +122,9 @@ def _check_index(directory: Path, layout: Layout) -> Iterator[Problem]:
         return
     try:
         info = read_index_info(directory, layout)
-        if has_scann() and load_scann(directory / layout.index_folder).count != info.count:
-            raise RetrievalError(
-                f"{directory / layout.index_folder}: has not the {info.count} keys that it should"
-            )
+        folder = directory / layout.index_folder
+        if is_installed(info.kind) and load_proposer(info.kind, folder).count != info.count:
+            raise RetrievalError(f"{folder}: has not the {info.count} keys that it should")
     except RetrievalError as exc:
         yield Problem(
             directory / layout.index_folder, exc.message, "ragturbo library compact builds the index again"

@@ -25,6 +25,7 @@ from ragturbo_runtime.library.database import (
     open_for_writing,
     read_layout,
     transaction,
+    unreadable,
     write_layout,
 )
 from ragturbo_runtime.library.feature_rows import encode_features
@@ -62,7 +63,11 @@ class LibraryWriter:
         self._lock = WriterLock(directory)
         try:
             self.records = open_for_writing(directory)
-            self.layout = read_layout(self.records, directory)
+            try:
+                self.layout = read_layout(self.records, directory)
+            except BaseException:
+                self.records.close()
+                raise
         except BaseException:
             self._lock.release()
             raise
@@ -86,6 +91,10 @@ class LibraryWriter:
         self._check(items, keys, features)
         key_rows = encode_keys(keys, before.key_dtype)
         feature_rows = encode_features(features, before.feature_codec, before.scale)
+        if not np.isfinite(feature_rows).all():
+            raise InvalidInputError(
+                "features are too large for float16", argument="features", hint="keep them as int8"
+            )
         after = replace(before, rows=before.rows + len(items), version=before.version + 1)
         rows = range(before.rows, after.rows)
         with self.changing():
@@ -190,7 +199,10 @@ class LibraryWriter:
         for start in range(0, len(ids), 500):  # SQLite allows 999 values
             some = ids[start : start + 500]
             query = f"SELECT id, row FROM records WHERE id IN ({','.join('?' * len(some))})"
-            found |= dict(self.records.execute(query, some))
+            try:
+                found |= dict(self.records.execute(query, some))
+            except sqlite3.Error as exc:
+                raise unreadable(self.directory, exc) from exc
         return found
 
     @contextlib.contextmanager

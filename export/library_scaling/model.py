@@ -2,8 +2,8 @@
 
 A search takes a fixed time, some for each part of the index (its centre is compared) and some for each key in the parts
 that it looks through. The three are fitted to the searches of the libraries that were measured, which looked through
-more and fewer parts; of the larger one the same share is looked through as of the largest of those. Exact search,
-files, memory and opening are in proportion to the keys.
+more and fewer parts; of the larger one the same share is looked through as of the largest of those, and p99 is as far
+from p50. Exact search, files, memory and opening are in proportion to the keys.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def extrapolate(
         "per_part_ns": round(float(times[1]) * 1e6, 2),
         "per_key_ns": round(float(times[2]) * 1e6, 2),
         "p50_ms": round(p50, 2),
-        "p99_ms": round(p50 * largest["p99_ms"] / largest["p50_ms"], 2),
+        "p99_ms": round(p50 + largest["p99_ms"] - largest["p50_ms"], 2),
         **{
             name: round(largest[name] * more, digits)
             for name, digits in _PROPORTIONAL.items()

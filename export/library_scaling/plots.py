@@ -60,8 +60,8 @@ def draw_recall(path: Path, sweep: Mapping[str, Any], chosen: Mapping[str, Any])
             x, y = ([point[name] for point in points] for name in ("p50_ms", "recall_at_10"))
             label, marker = f"{candidates} candidates", _MARKERS[candidates]
             axes.plot(x, y, color=colour, marker=marker, markersize=4, linewidth=1, label=label)
-        star = {"color": VERMILION, "marker": "*", "markersize": 11, "linestyle": "none"}
-        axes.plot(chosen["p50_ms"], chosen["recall_at_10"], label="as it is opened", **star)
+        x, y = chosen["p50_ms"], chosen["recall_at_10"]
+        axes.plot(x, y, "*", color=VERMILION, markersize=11, label="as it is opened")
         stored = "exact search of the int8 keys"
         axes.axhline(sweep["stored_recall"], color="black", linewidth=0.9, linestyle="--", label=stored)
         axes.axhline(_PROMISED_RECALL, color="black", linewidth=0.9, linestyle=":", label="promised")

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Keys
-from ragturbo_runtime.errors import RetrievalError
+from ragturbo_runtime.errors import OutputError, RetrievalError
 from ragturbo_runtime.library.opened import Library
 from ragturbo_runtime.library_bench.memory import resident_bytes
 
@@ -59,22 +59,28 @@ def search_apart(directory: Path, queries: Keys) -> Searched:
         What it took.
 
     Raises:
+        OutputError: The queries cannot be written.
         RetrievalError: The process failed; says how.
     """
     file = directory.with_name(f"{directory.name}-queries.npy")
-    np.save(file, queries)
+    command = [sys.executable, "-P", "-m", __name__, str(directory), str(file)]
+    # It finds the packages where this process finds them.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     try:
-        command = [sys.executable, "-P", "-m", __name__, str(directory), str(file)]
-        # It finds the packages where this process finds them.
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+        np.save(file, queries)
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    except OSError as exc:
+        raise OutputError(
+            f"{file}: cannot be written or searched for ({exc})",
+            path=file,
+            hint="choose a writable folder with room",
+        ) from exc
     finally:
-        file.unlink()
+        file.unlink(missing_ok=True)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise RetrievalError(
-            f"{directory}: the process that searches it failed ({lines[-1]})", hint="try fewer keys"
-        )
+        message = f"{directory}: the process that searches it failed ({lines[-1]})"
+        raise RetrievalError(message, hint="try fewer keys")
     return Searched(**json.loads(done.stdout.splitlines()[-1]))
 
 

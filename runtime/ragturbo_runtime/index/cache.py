@@ -13,7 +13,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ragturbo_runtime.errors import RetrievalError
-from ragturbo_runtime.files import sync_directory, sync_file
+from ragturbo_runtime.files import replace_directory, sync_directory, sync_file
 from ragturbo_runtime.index.candidates import RankedIndex
 from ragturbo_runtime.index.effort import TARGET_RECALL, choose_effort
 from ragturbo_runtime.index.kinds import (
@@ -83,9 +83,7 @@ def build_index(
         for path in beside.iterdir():
             sync_file(path)
         sync_directory(beside)
-        shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
-        sync_directory(directory)
+        replace_directory(beside, target)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return info

@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.evaluation.test_merge import COUNT, NANO_WORLD
 from training.evaluation.codecs import ALL, main
-from training.evaluation.judge import Judge
-from training.evaluation.run import evaluate
-from training.evaluation.session import Settings
 from training.ladd.product_codes import CODES, PIECE, lose_to_product_codes
 
 
@@ -36,19 +32,10 @@ def test_channels_that_make_no_pieces_are_refused() -> None:
 
 
 def test_the_page_says_what_each_costs(family_path: Path, tmp_path: Path) -> None:
-    Judge.untrained(NANO_WORLD, resolution=32).save(tmp_path / "judge.safetensors")
-    evaluate(
-        Settings(
-            family=family_path,
-            bundle=None,
-            judge=tmp_path / "judge.safetensors",
-            metric_clip=family_path / "metric_clip",
-            out=tmp_path,
-            cache=tmp_path / "cache",
-            count=COUNT,
-        )
-    )
-    assert main(["--family", str(family_path), "--out", str(tmp_path), "--prompts", str(COUNT)]) == 0
+    scored = {"adapter_1": {"tifa": [0.72, 0.71, 0.73]}}
+    results = {"protocol": {}, "rows": scored, "paired": {}, "paired_recall": {}, "controls": {}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    assert main(["--family", str(family_path), "--out", str(tmp_path), "--prompts", "8"]) == 0
     rows = json.loads((tmp_path / "codecs.json").read_text())["rows"]
     assert [row["name"] for row in rows] == [stored.name for stored in ALL]
     by_name = {row["name"]: row for row in rows}
@@ -59,6 +46,7 @@ def test_the_page_says_what_each_costs(family_path: Path, tmp_path: Path) -> Non
     assert (
         half["delta_h_error"] <= default["delta_h_error"] <= by_name["product codes, pooled"]["delta_h_error"]
     )
+    assert (default["tifa"], half["tifa"]) == ([0.72, 0.71, 0.73], None)
     page = (tmp_path / "codecs.md").read_text()
     assert all(f"| {stored.name} |" in page for stored in ALL)
 

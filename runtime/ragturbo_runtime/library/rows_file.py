@@ -69,7 +69,7 @@ def read_rows(rows: NDArray[Any], wanted: NDArray[np.int64]) -> NDArray[Any]:
     mapped = getattr(rows.base, "obj", None)  # of the memory view that numpy has made
     if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED"):
         length = rows.strides[0]
-        for row in np.unique(wanted).tolist():
+        for row in sorted(set(wanted.ravel().tolist())):  # np.unique would load numpy.ma
             start = row * length // mmap.PAGESIZE * mmap.PAGESIZE
             mapped.madvise(mmap.MADV_WILLNEED, start, (row + 1) * length - start)
     return rows[wanted]

@@ -16,7 +16,7 @@ from ragturbo_runtime.library_bench.making import make_library
 
 @pytest.mark.slow
 def test_a_thousand_pictures_are_added_while_four_threads_search(tmp_path: Path) -> None:
-    """Errors and late finds are never allowed; the slowest searches may have met something else, so up to three tries."""
+    """No error and no late find, ever; the slowest searches may have met something else: up to three tries."""
     made = tmp_path / "made"
     make_library(made, ClusteredKeys(100_000, 32, seed=0))
     added = np.concatenate(list(ClusteredKeys(1000, 32, seed=1).blocks()))

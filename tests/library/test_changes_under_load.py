@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from ragturbo_runtime.library.verification import verify_library
-from ragturbo_runtime.library_bench.changing import measure_while_adding
 from ragturbo_runtime.library_bench.clustered import ClusteredKeys
 from ragturbo_runtime.library_bench.making import make_library
+from tests.library.changing import measure_while_adding
 
 
 @pytest.mark.slow

@@ -8,10 +8,18 @@ import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 from urllib.parse import quote
 
 from ragturbo_runtime.errors import LibraryLockedError, RetrievalError
-from ragturbo_runtime.library.layout import RECORDS_FILE, Layout, layout_from_meta, layout_to_meta
+from ragturbo_runtime.library.layout import (
+    CHANGING,
+    RECORDS_FILE,
+    Layout,
+    layout_from_meta,
+    layout_to_meta,
+    numbers_from_meta,
+)
 from ragturbo_runtime.library.record import LibraryItem
 
 PAGE_BYTES = 65_536
@@ -26,6 +34,8 @@ SCHEMA = (
     "CREATE TABLE removed (row INTEGER PRIMARY KEY)",
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value NOT NULL)",
 )
+_CHANGING = "WHERE name IN ({})".format(", ".join(f"'{name}'" for name in CHANGING))
+_T = TypeVar("_T")
 HINT = "build the library again, or take the folder from a copy"
 
 
@@ -156,9 +166,22 @@ def read_layout(connection: sqlite3.Connection, directory: Path) -> Layout:
     Raises:
         RetrievalError: They are damaged, or of another format.
     """
+    return _from_meta(connection, directory, "", layout_from_meta)
+
+
+def read_numbers(connection: sqlite3.Connection, directory: Path) -> tuple[int, int, int, int]:
+    """Read what can change while a library is open: `CHANGING`; otherwise as `read_layout`."""
+    return _from_meta(connection, directory, _CHANGING, numbers_from_meta)
+
+
+def _from_meta(
+    connection: sqlite3.Connection,
+    directory: Path,
+    which: str,
+    parse: Callable[[dict[str, str | bytes]], _T],
+) -> _T:
     try:
-        meta = dict(connection.execute("SELECT name, value FROM meta"))
-        return layout_from_meta(meta)
+        return parse(dict(connection.execute(f"SELECT name, value FROM meta {which}")))
     except sqlite3.Error as exc:
         raise unreadable(directory, exc) from exc
     except ValueError as exc:

@@ -98,11 +98,12 @@ def layout_from_meta(meta: dict[str, str | bytes]) -> Layout:
         ValueError: Something is missing or out of range; says what.
     """
     _number(meta, "format", FORMAT, FORMAT)
+    generation, rows, indexed, version = numbers_from_meta(meta)
     layout = Layout(
-        generation=_number(meta, "generation", 0),
-        rows=_number(meta, "rows", 0),
-        indexed=_number(meta, "indexed", 0),
-        version=_number(meta, "version", 0),
+        generation=generation,
+        rows=rows,
+        indexed=indexed,
+        version=version,
         embed_dim=_number(meta, "embed_dim", 1, 1 << 16),
         tokens=_number(meta, "tokens", 1, 1 << 16),
         channels=_number(meta, "channels", 1, 1 << 16),
@@ -113,15 +114,29 @@ def layout_from_meta(meta: dict[str, str | bytes]) -> Layout:
     )
     if len(layout.scale) != layout.channels:
         raise ValueError(f"scale has {len(layout.scale)} numbers, expected {layout.channels}")
-    if layout.indexed > layout.rows:
-        raise ValueError(f"indexed is {layout.indexed}, expected at most rows ({layout.rows})")
     return layout
+
+
+CHANGING = ("generation", "rows", "indexed", "version")
+"""What can change while a library is open; the rest changes with the generation alone."""
+
+
+def numbers_from_meta(meta: dict[str, str | bytes]) -> tuple[int, int, int, int]:
+    """Read `CHANGING`.
+
+    Raises:
+        ValueError: Something is missing or out of range; says what.
+    """
+    generation, rows, indexed, version = (_number(meta, name, 0) for name in CHANGING)
+    if indexed > rows:
+        raise ValueError(f"indexed is {indexed}, expected at most rows ({rows})")
+    return generation, rows, indexed, version
 
 
 def layout_to_meta(layout: Layout) -> dict[str, str | bytes]:
     """Write a layout as the table of that name holds it."""
-    numbers = ("generation", "rows", "indexed", "version", "embed_dim", "tokens", "channels")
-    texts = {name: str(getattr(layout, name)) for name in (*numbers, "key_dtype", "feature_codec")}
+    names = (*CHANGING, "embed_dim", "tokens", "channels", "key_dtype", "feature_codec")
+    texts = {name: str(getattr(layout, name)) for name in names}
     spaces = {} if layout.spaces is None else asdict(layout.spaces)
     return {"format": str(FORMAT), **texts, **spaces, "scale": layout.scale.astype("<f4").tobytes()}
 

@@ -8,7 +8,6 @@ little-endian.
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,31 +17,18 @@ from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Array, Keys, Scale
 from ragturbo_runtime.errors import RetrievalError
-from ragturbo_runtime.index.cache import open_index
-from ragturbo_runtime.index.exact import ExactIndex
-from ragturbo_runtime.library.database import (
-    data_version,
-    needs_recovery,
-    open_for_reading,
-    read_layout,
-    recover,
-    transaction,
-    unreadable,
-)
-from ragturbo_runtime.library.key_rows import decode_keys
-from ragturbo_runtime.library.layout import Layout
+from ragturbo_runtime.library.current import CHANGED, TRIES, CurrentView
+from ragturbo_runtime.library.database import read_numbers, transaction
 from ragturbo_runtime.library.record import Record, Reference
-from ragturbo_runtime.library.rows_file import map_rows
+from ragturbo_runtime.library.shared_records import SharedRecords
 from ragturbo_runtime.library.view import LibraryView
 from ragturbo_runtime.spaces import Spaces
 
 _T = TypeVar("_T")
-_TRIES = 5
-"""A writer that compacts again and again between two of our reads is no writer of ours."""
 _SELECT = "SELECT row, id, caption, source, licence FROM records WHERE row IN ({})"
 _VALUES = 500
 """SQLite allows 999 in one query."""
-_CHANGED = "the library was changed while it was read"
+_ANY = "SELECT caption FROM records LIMIT 1"
 
 
 class Library:
@@ -62,16 +48,11 @@ class Library:
             RetrievalError: A file is missing or damaged, or the sizes do not fit together.
         """
         self.directory = directory
-        self._lock = threading.Lock()
-        self._closed = False
-        self._records = open_for_reading(directory)
+        self._records = SharedRecords(directory)
         try:
-            self._version = data_version(self._records)
-            self._view = self._take(None)
-        except BaseException as exc:
+            self._current = CurrentView(directory)
+        except BaseException:
             self._records.close()
-            if isinstance(exc, sqlite3.Error):
-                raise unreadable(directory, exc) from exc
             raise
 
     @property
@@ -81,37 +62,37 @@ class Library:
         Raises:
             RetrievalError: The library was closed or cannot be read.
         """
-        return self._locked(self._current)
+        return self._current.get()
 
     @property
     def count(self) -> int:
         """N references."""
-        return self._view.count
+        return self._current.last.count
 
     @property
     def embed_dim(self) -> int:
         """E of the keys."""
-        return self._view.layout.embed_dim
+        return self._current.last.layout.embed_dim
 
     @property
     def tokens(self) -> int:
         """T of the features."""
-        return self._view.layout.tokens
+        return self._current.last.layout.tokens
 
     @property
     def channels(self) -> int:
         """C of the features."""
-        return self._view.layout.channels
+        return self._current.last.layout.channels
 
     @property
     def scale(self) -> Scale:
         """(C,) float32, what stored features are to be multiplied by."""
-        return self._view.layout.scale
+        return self._current.last.layout.scale
 
     @property
     def spaces(self) -> Spaces | None:
         """The encoders that keys and features come from; None if the records do not say."""
-        return self._view.layout.spaces
+        return self._current.last.layout.spaces
 
     def search(self, queries: Keys, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Find the nearest references of every query, in the library as it is now: see `LibraryView.search`."""
@@ -141,18 +122,17 @@ class Library:
         parts = [wanted[start : start + _VALUES] for start in range(0, len(wanted), _VALUES)]
         queries = [(_SELECT.format(",".join("?" * len(part))), part) for part in parts]
 
-        def read() -> list[tuple[Any, ...]]:
-            with transaction(self._records, "DEFERRED"):
-                if (
-                    view is not None
-                    and read_layout(self._records, self.directory).generation != view.layout.generation
-                ):
-                    raise StaleViewError(_CHANGED)
-                return [found for some in queries for found in self._records.execute(*some).fetchall()]
+        def read(records: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            with transaction(records, "DEFERRED"):
+                if view is not None and read_numbers(records, self.directory)[0] != view.layout.generation:
+                    raise StaleViewError(CHANGED)
+                return [found for some in queries for found in records.execute(*some).fetchall()]
 
-        found = {values[0]: Record(*values) for values in self._locked(read)}
+        found = {values[0]: Record(*values) for values in self._records.read(read)}
         if missing := [row for row in wanted if row not in found]:
-            message = f"rows {missing}: not in the library, which has 0 to {self._view.layout.rows - 1}"
+            message = (
+                f"rows {missing}: not in the library, which has 0 to {self._current.last.layout.rows - 1}"
+            )
             raise RetrievalError(message) if view is None else StaleViewError(message)
         return [found[row] for row in wanted]
 
@@ -168,12 +148,12 @@ class Library:
         Raises:
             RetrievalError: The library was closed, or cannot be read.
         """
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             try:
                 return read(self.view)
             except StaleViewError:
                 continue
-        raise RetrievalError(f"{self.directory}: {_CHANGED}, {_TRIES} times", hint="try again")
+        raise RetrievalError(f"{self.directory}: {CHANGED}, {TRIES} times", hint="try again")
 
     def references(
         self,
@@ -217,7 +197,7 @@ class Library:
             RetrievalError: The library was closed, or cannot be read.
         """
         query = "SELECT png FROM thumbnails JOIN records USING (row) WHERE id = ?"
-        found = self._locked(lambda: self._records.execute(query, [id]).fetchone())
+        found = self._records.read(lambda records: records.execute(query, [id]).fetchone())
         if found is None:
             raise StaleViewError(f"{id!r}: not in the library", hint="it may have been removed since")
         return bytes(found[0])
@@ -228,75 +208,14 @@ class Library:
         Raises:
             RetrievalError: The library was closed, or cannot be read.
         """
-        found = self._locked(lambda: self._records.execute("SELECT caption FROM records LIMIT 1").fetchone())
+        found = self._records.read(lambda records: records.execute(_ANY).fetchone())
         return "" if found is None else str(found[0])
 
     def close(self) -> None:
         """Close the records. Features that were read stay valid; further look-ups raise."""
-        with self._lock:
-            self._closed = True
-            self._records.close()
-
-    def _locked(self, read: Callable[[], _T]) -> _T:
-        try:
-            with self._lock:
-                if self._closed:
-                    raise RetrievalError(f"{self.directory}: the library was closed", hint="open it again")
-                try:
-                    return read()
-                except sqlite3.Error as exc:
-                    if not needs_recovery(exc):
-                        raise
-                    recover(self.directory)
-                    return read()
-        except sqlite3.Error as exc:
-            raise unreadable(self.directory, exc) from exc
-
-    def _current(self) -> LibraryView:
-        """The view, taken anew if someone has changed the records."""
-        version = data_version(self._records)
-        if version != self._version:
-            self._view, self._version = self._take(self._view), version
-        return self._view
-
-    def _take(self, before: LibraryView | None) -> LibraryView:
-        """Read the records and map what they count; a compaction in between has deleted the files, so again."""
-        for _ in range(_TRIES):
-            with transaction(self._records, "DEFERRED"):
-                layout = read_layout(self._records, self.directory)
-                alive = _alive(self._records, layout.rows)
-            try:
-                return _view(self.directory, layout, alive, before)
-            except RetrievalError:
-                if read_layout(self._records, self.directory).generation == layout.generation:
-                    raise
-        raise RetrievalError(f"{self.directory}: {_CHANGED}, {_TRIES} times", hint="try again")
+        self._current.close()
+        self._records.close()
 
 
 class StaleViewError(RetrievalError):
     """Rows of a view are not in the library any more; take another view and search again."""
-
-
-def _alive(records: sqlite3.Connection, rows: int) -> NDArray[np.bool_] | None:
-    removed = [row for (row,) in records.execute("SELECT row FROM removed") if 0 <= row < rows]
-    if not removed:
-        return None
-    alive = np.ones(rows, np.bool_)
-    alive[removed] = False
-    return alive
-
-
-def _view(
-    directory: Path, layout: Layout, alive: NDArray[np.bool_] | None, before: LibraryView | None
-) -> LibraryView:
-    """Map the rows, and keep of an earlier view what is the same."""
-    keys = map_rows(directory / layout.keys_file, layout.key_row, layout.rows, at_random=False)
-    features = map_rows(directory / layout.features_file, layout.feature_row, layout.rows, at_random=True)
-    same = before is not None and before.layout.files == layout.files and before.layout.rows <= layout.rows
-    if before is not None and same and (before.indexed is not None or not layout.indexed):
-        known = before.layout.rows
-        rest = before.rest if known == layout.rows else before.rest.extended(decode_keys(keys[known:]))
-        return LibraryView(layout, keys, features, alive, before.indexed, rest)
-    indexed = open_index(directory, layout, keys)
-    rest = ExactIndex(decode_keys(keys[0 if indexed is None else indexed.count :]))
-    return LibraryView(layout, keys, features, alive, indexed, rest)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -37,20 +38,56 @@ def map_rows(path: Path, row: np.dtype[Any], count: int, *, at_random: bool) -> 
     """
     if count == 0:
         return np.empty(0, row)
+    file = _open(path)
     try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < count * row.itemsize:
-                raise RetrievalError(
-                    f"{path}: {size} bytes, expected {count * row.itemsize} = {count} rows of {row.itemsize}",
-                    hint=_HINT,
-                )
-            mapped = mmap.mmap(file.fileno(), count * row.itemsize, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as exc:
-        raise RetrievalError(f"{path}: cannot be read ({exc})", hint=_HINT) from exc
-    if at_random and hasattr(mmap, "MADV_RANDOM"):
-        mapped.madvise(mmap.MADV_RANDOM)
-    return np.frombuffer(mapped, dtype=row, count=count)
+        return _map(file, path, row, count, at_random)
+    finally:
+        os.close(file)
+
+
+class RowsFile:
+    """A file that others add to: it is opened once, and mapped again only when rows behind the mapping are wanted.
+
+    What was opened stays readable when a compaction deletes the file. Several threads may use it at once.
+    """
+
+    def __init__(self, path: Path, row: np.dtype[Any], count: int, *, at_random: bool) -> None:
+        """Open the file and map its first rows.
+
+        Args:
+            path: The file; with a count of 0 there may be none.
+            row: Layout of one row.
+            count: N rows, 0 or more.
+            at_random: As for `map_rows`.
+
+        Raises:
+            RetrievalError: The file is missing or shorter than that.
+        """
+        self._path, self._row, self._at_random = path, row, at_random
+        self._mapped: NDArray[Any] = np.empty(0, row)
+        self._file: int | None = None
+        self.first(count)
+
+    def first(self, count: int) -> NDArray[Any]:
+        """Return the first rows, read-only.
+
+        Args:
+            count: N rows, 0 or more.
+
+        Raises:
+            RetrievalError: The file is missing or shorter than that.
+        """
+        mapped = self._mapped
+        if len(mapped) < count:
+            mapped = self._mapped = _map(self._opened(), self._path, self._row, count, self._at_random)
+        return mapped[:count]
+
+    def _opened(self) -> int:
+        if self._file is None:
+            file = _open(self._path)
+            self._file = file
+            weakref.finalize(self, os.close, file)
+        return self._file
 
 
 def read_rows(rows: NDArray[Any], wanted: NDArray[np.int64]) -> NDArray[Any]:
@@ -66,7 +103,8 @@ def read_rows(rows: NDArray[Any], wanted: NDArray[np.int64]) -> NDArray[Any]:
     Returns:
         The rows, of the shape of ``wanted`` and that of a row.
     """
-    mapped = getattr(rows.base, "obj", None)  # of the memory view that numpy has made
+    whole = rows.base if isinstance(rows.base, np.ndarray) else rows
+    mapped = getattr(whole.base, "obj", None)  # of the memory view that numpy has made
     if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_WILLNEED"):
         length = rows.strides[0]
         for row in sorted(set(wanted.ravel().tolist())):  # np.unique would load numpy.ma
@@ -98,3 +136,25 @@ def append_rows(path: Path, rows: NDArray[Any], row: np.dtype[Any], count: int) 
         os.fsync(file.fileno())
     if count == 0:  # the file may be new
         sync_directory(path.parent)
+
+
+def _open(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0))
+    except OSError as exc:
+        raise RetrievalError(f"{path}: cannot be read ({exc})", hint=_HINT) from exc
+
+
+def _map(file: int, path: Path, row: np.dtype[Any], count: int, at_random: bool) -> NDArray[Any]:
+    try:
+        if (size := os.fstat(file).st_size) < count * row.itemsize:
+            raise RetrievalError(
+                f"{path}: {size} bytes, expected {count * row.itemsize} = {count} rows of {row.itemsize}",
+                hint=_HINT,
+            )
+        mapped = mmap.mmap(file, count * row.itemsize, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as exc:
+        raise RetrievalError(f"{path}: cannot be read ({exc})", hint=_HINT) from exc
+    if at_random and hasattr(mmap, "MADV_RANDOM"):
+        mapped.madvise(mmap.MADV_RANDOM)
+    return np.frombuffer(mapped, dtype=row, count=count)

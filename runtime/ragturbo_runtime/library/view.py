@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,7 @@ from ragturbo_runtime.errors import InvalidInputError, RetrievalError
 from ragturbo_runtime.index.candidates import RankedIndex
 from ragturbo_runtime.index.exact import ExactIndex
 from ragturbo_runtime.library.layout import Layout
-from ragturbo_runtime.library.rows_file import read_rows
+from ragturbo_runtime.library.rows_file import RowsFile, read_rows
 
 
 @dataclass(frozen=True)
@@ -23,16 +22,16 @@ class LibraryView:
 
     Attributes:
         layout: What the records said.
-        keys: Stored rows.
-        features_rows: (rows, T, C), stored.
+        keys_file: Stored keys, one per row.
+        features_file: (T, C) per row, stored.
         alive: (rows,) bool: which rows are pictures; None: all.
         indexed: An index over the first rows, or None.
         rest: Exact search over the rows behind those.
     """
 
     layout: Layout
-    keys: NDArray[Any]
-    features_rows: NDArray[Any]
+    keys_file: RowsFile
+    features_file: RowsFile
     alive: NDArray[np.bool_] | None
     indexed: RankedIndex | None
     rest: ExactIndex
@@ -40,7 +39,16 @@ class LibraryView:
     @property
     def count(self) -> int:
         """N pictures."""
-        return self.layout.rows if self.alive is None else int(self.alive.sum())
+        return self.layout.rows - self.removed
+
+    @property
+    def removed(self) -> int:
+        """Rows that are no pictures any more."""
+        return 0 if self.alive is None else len(self.alive) - int(np.count_nonzero(self.alive))
+
+    def alive_with(self, more: int) -> NDArray[np.bool_] | None:
+        """Return which rows are pictures when so many pictures more are behind them."""
+        return None if self.alive is None else np.concatenate([self.alive, np.ones(more, np.bool_)])
 
     def search(self, queries: Keys, k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Find the nearest references of every query.
@@ -65,6 +73,8 @@ class LibraryView:
             return self.rest.search(queries, k, self.alive)
         split, alive = self.indexed.count, self.alive
         old = self.indexed.search(queries, k, None if alive is None else alive[:split])
+        if not self.rest.count:
+            return old
         new = self.rest.search(queries, k, None if alive is None else alive[split:])
         rows, cosines = np.hstack([old[0], new[0] + split]), np.hstack([old[1], new[1]])
         best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
@@ -85,4 +95,4 @@ class LibraryView:
         wanted = np.asarray(rows, dtype=np.int64)
         if wanted.size and not 0 <= wanted.min() <= wanted.max() < self.layout.rows:
             raise RetrievalError(f"rows {wanted.tolist()}: expected 0 to {self.layout.rows - 1}")
-        return read_rows(self.features_rows, wanted)
+        return read_rows(self.features_file.first(self.layout.rows), wanted)

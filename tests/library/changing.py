@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +28,7 @@ class Changing:
     Attributes:
         idle_ms: Milliseconds of searches while nothing changed.
         adding_ms: Of those while pictures were added.
-        add_ms: Of adding a picture.
+        add_ms: Of a change.
         late: Added pictures that the next search did not find.
         errors: What searching threads raised.
     """
@@ -47,20 +48,30 @@ class Changing:
             "adding_p50_ms": round(float(adding[0]), 4),
             "adding_p99_ms": round(float(adding[1]), 4),
             "add_p50_ms": round(float(np.median(self.add_ms)), 4),
-            "added": len(self.add_ms),
+            "changes": len(self.add_ms),
             "late": self.late,
             "errors": len(self.errors),
         }
 
 
-def measure_while_adding(directory: Path, queries: Keys, added: Keys, *, threads: int) -> Changing:
-    """Search from several threads, first in peace and then while pictures are added one by one.
+def measure_while_adding(
+    directory: Path,
+    queries: Keys,
+    added: Keys,
+    *,
+    threads: int,
+    at_once: int = 1,
+    per_second: float = math.inf,
+) -> Changing:
+    """Search from several threads, first in peace and then while pictures are added.
 
     Args:
         directory: A library; it is changed.
         queries: (Q, E) float32 unit vectors; each thread asks them in turn, one at a time.
         added: (N, E) float32 unit vectors, one per picture.
-        threads: How many search.
+        threads: How many search, without a pause.
+        at_once: Pictures of one change.
+        per_second: Pictures that come at most; infinity: each change follows the one before it.
 
     Returns:
         What was measured.
@@ -72,7 +83,6 @@ def measure_while_adding(directory: Path, queries: Keys, added: Keys, *, threads
     measured = Changing()
     with closing(Library(directory)) as library:
         layout = library.view.layout
-        features = np.zeros((1, layout.tokens, layout.channels), np.float32)
 
         def search(times: list[float], number: int) -> None:
             query = queries[number % len(queries)][None]
@@ -83,12 +93,19 @@ def measure_while_adding(directory: Path, queries: Keys, added: Keys, *, threads
 
         def add() -> None:
             with LibraryWriter(directory) as writer:
-                for number, key in enumerate(added):
-                    item = LibraryItem(f"added-{number:06d}", f"added picture {number}", b"")
+                began = time.perf_counter()
+                for first in range(0, len(added), at_once):
+                    time.sleep(max(0.0, began + first / per_second - time.perf_counter()))
+                    keys = added[first : first + at_once]
+                    items = [
+                        LibraryItem(f"added-{first + place}", "added", b"") for place in range(len(keys))
+                    ]
+                    features = np.zeros((len(keys), layout.tokens, layout.channels), np.float32)
                     start = time.perf_counter()
-                    (row,) = writer.add([item], key[None], features)
+                    rows = writer.add(items, keys, features)
                     measured.add_ms.append(1000 * (time.perf_counter() - start))
-                    measured.late += row not in library.search(key[None], NEIGHBORS)[0]
+                    found = library.search(keys, NEIGHBORS)[0]
+                    measured.late += sum(row not in some for row, some in zip(rows, found, strict=True))
 
         _searching(threads, search, measured.idle_ms, measured.errors, lambda: time.sleep(_IDLE_SECONDS))
         _searching(threads, search, measured.adding_ms, measured.errors, add)

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ragturbo_runtime.library.rows_file import append_rows, map_rows, read_rows
+from ragturbo_runtime.errors import RetrievalError
+from ragturbo_runtime.library.rows_file import RowsFile, append_rows, map_rows, read_rows
 
 ROW = np.dtype(("<i1", (16, 1280)))
 """A reference of SD-Turbo's width: 20,480 bytes."""
@@ -35,6 +36,32 @@ def test_rows_are_read_as_they_were_written(file: Path, wanted: list[int]) -> No
     read = read_rows(rows, np.array([wanted], np.int64))
     assert read.shape == (1, len(wanted), 16, 1280)
     np.testing.assert_array_equal(read[0], whole[wanted])
+
+
+@given(st.lists(st.integers(0, 40), min_size=1, max_size=8))
+def test_a_growing_file_is_read_to_where_it_is_counted(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[int]
+) -> None:
+    path, row = tmp_path_factory.mktemp("growing") / "keys.f16", np.dtype(("<f2", (3,)))
+    whole = np.arange(41 * 3, dtype="<f2").reshape(41, 3)
+    append_rows(path, whole[: counts[0]], row, 0)
+    file, known = RowsFile(path, row, counts[0], at_random=False), counts[0]
+    for count in sorted(counts):
+        append_rows(path, whole[known : max(known, count)], row, known)
+        known = max(known, count)
+        np.testing.assert_array_equal(file.between(count // 2, count), whole[count // 2 : count])
+        np.testing.assert_array_equal(file.first(count), whole[:count])
+    with pytest.raises(RetrievalError, match="bytes, expected"):
+        file.between(known - 1, known + 1) if known else file.first(1)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="an opened file cannot be deleted")
+def test_an_opened_file_is_readable_when_a_compaction_has_deleted_it(tmp_path: Path) -> None:
+    path, row = tmp_path / "keys.f16", np.dtype(("<f2", (3,)))
+    append_rows(path, np.ones((5, 3), "<f2"), row, 0)
+    file = RowsFile(path, row, 2, at_random=False)
+    path.unlink()
+    assert file.between(2, 5).sum() == file.first(5)[2:].sum() == 9
 
 
 def forget(path: Path) -> None:

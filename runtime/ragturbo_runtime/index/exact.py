@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,9 +14,11 @@ _SMALL_PRODUCT = 1 << 18
 """Products of so many multiplications or fewer stay in the calling thread (OpenBLAS, interface/gemm.c). Its threads
 spin on for milliseconds after a larger one, on the cores that the graphs then wait for (docs/pitfalls.md)."""
 
+_LEAST_ROOM = 64
+
 
 class ExactIndex:
-    """Keys in blocks; ties go to the smaller row. It never changes: adding makes another index, which shares blocks.
+    """Keys in one array; ties go to the smaller row. It never changes: adding makes another index, which shares it.
 
     Attributes:
         count: N keys.
@@ -29,9 +33,7 @@ class ExactIndex:
         Raises:
             RetrievalError: A key is not finite.
         """
-        self._blocks: tuple[NDArray[np.float32], ...] = (
-            _block(keys),
-        )  # (E, n) each: rows of a product are contiguous
+        self._room = _Room(_finite(keys).T)
         self.count = len(keys)
 
     def extended(self, keys: Array) -> ExactIndex:
@@ -43,13 +45,9 @@ class ExactIndex:
         Raises:
             RetrievalError: A key is not finite.
         """
-        index = ExactIndex(keys)
-        blocks = [*self._blocks, *index._blocks]
-        # Blocks of falling sizes: a key is copied a few times in all, and there are few blocks to search.
-        while len(blocks) > 1 and blocks[-2].shape[1] <= 2 * blocks[-1].shape[1]:
-            last = blocks.pop()
-            blocks[-1] = np.concatenate([blocks[-1], last], axis=1)
-        index._blocks, index.count = tuple(blocks), self.count + len(keys)
+        index = object.__new__(ExactIndex)
+        index._room = self._room.with_more(self.count, _finite(keys).T)
+        index.count = self.count + len(keys)
         return index
 
     def search(
@@ -65,15 +63,40 @@ class ExactIndex:
         Returns:
             (Q, min(k, N alive)) int64 rows and float32 cosines, best first.
         """
-        cosines = np.concatenate([product(queries, block) for block in self._blocks], axis=1)
+        found = product(queries, self._room.keys_t[:, : self.count])
         count = min(k, self.count)
         if alive is not None:
-            cosines[:, ~alive] = -np.inf
+            found[:, ~alive] = -np.inf
             count = min(k, int(np.count_nonzero(alive)))
         rows = np.empty((len(queries), count), dtype=np.int64)
-        for place, values in enumerate(cosines):
+        cosines = np.empty((len(queries), count), dtype=np.float32)
+        for place, values in enumerate(found):
             rows[place] = largest(values, count)
-        return rows, np.take_along_axis(cosines, rows, axis=1)
+            cosines[place] = values[rows[place]]
+        return rows, cosines
+
+
+class _Room:
+    """Keys with room behind them, which the first who adds to them takes: a key is copied a few times in all."""
+
+    def __init__(self, keys_t: NDArray[np.float32]) -> None:
+        self.keys_t = np.ascontiguousarray(keys_t)  # (E, capacity): rows of a product are contiguous
+        self.used = keys_t.shape[1]
+        self._lock = threading.Lock()
+
+    def with_more(self, count: int, keys_t: NDArray[np.float32]) -> _Room:
+        """Put keys behind the first ``count``: here, or in a larger room where others have taken the place."""
+        total = count + keys_t.shape[1]
+        with self._lock:
+            if self.used == count and total <= self.keys_t.shape[1]:
+                self.keys_t[:, count:total] = keys_t
+                self.used = total
+                return self
+        larger = _Room(np.empty((len(keys_t), max(_LEAST_ROOM, total + total // 4)), np.float32))
+        larger.keys_t[:, :count] = self.keys_t[:, :count]
+        larger.keys_t[:, count:total] = keys_t
+        larger.used = total
+        return larger
 
 
 def largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
@@ -89,10 +112,10 @@ def largest(values: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     return candidates[order[:count]]
 
 
-def _block(keys: Array) -> NDArray[np.float32]:
+def _finite(keys: Array) -> Keys:
     if not np.isfinite(keys).all():
         raise RetrievalError("the library's keys hold NaN or infinity", hint="build the library again")
-    return np.ascontiguousarray(keys.astype(np.float32, copy=False).T)
+    return keys.astype(np.float32, copy=False)
 
 
 def product(queries: Keys, keys_t: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -123,5 +123,5 @@ def _grown(before: LibraryView, layout: Layout, alive: NDArray[np.bool_] | None)
     """Add the rows that are new."""
     known, rest = before.layout.rows, before.rest
     if known < layout.rows:
-        rest = rest.extended(decode_keys(before.keys_file.first(layout.rows)[known:]))
+        rest = rest.extended(decode_keys(before.keys_file.between(known, layout.rows)))
     return replace(before, layout=layout, alive=alive, rest=rest)

@@ -123,6 +123,8 @@ class Library:
         queries = [(_SELECT.format(",".join("?" * len(part))), part) for part in parts]
 
         def read(records: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            if view is None and len(queries) == 1:  # one statement reads one state
+                return records.execute(*queries[0]).fetchall()
             with transaction(records, "DEFERRED"):
                 if view is not None and read_numbers(records, self.directory)[0] != view.layout.generation:
                     raise StaleViewError(CHANGED)

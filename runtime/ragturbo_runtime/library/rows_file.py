@@ -20,6 +20,8 @@ from ragturbo_runtime.files import sync_directory
 
 _HINT = "build the library again, or take it from a copy; what is lost cannot be computed from the rest"
 
+_READ_AT_MOST = 1 << 20
+
 
 def map_rows(path: Path, row: np.dtype[Any], count: int, *, at_random: bool) -> NDArray[Any]:
     """Map the first rows of a file; nothing is read yet.
@@ -81,6 +83,27 @@ class RowsFile:
         if len(mapped) < count:
             mapped = self._mapped = _map(self._opened(), self._path, self._row, count, self._at_random)
         return mapped[:count]
+
+    def between(self, start: int, end: int) -> NDArray[Any]:
+        """Copy some rows. Few of them are read sooner than mapped, which every thread of the process waits for.
+
+        Args:
+            start: First row.
+            end: Row behind the last one.
+
+        Raises:
+            RetrievalError: The file is missing or shorter than that.
+        """
+        length = (end - start) * self._row.itemsize
+        if not 0 < length <= _READ_AT_MOST or not hasattr(os, "pread"):
+            return self.first(end)[start:]
+        try:
+            read = os.pread(self._opened(), length, start * self._row.itemsize)
+        except OSError as exc:
+            raise RetrievalError(f"{self._path}: cannot be read ({exc})", hint=_HINT) from exc
+        if len(read) < length:
+            return self.first(end)[start:]  # which says what is missing
+        return np.frombuffer(read, dtype=self._row, count=end - start)
 
     def _opened(self) -> int:
         if self._file is None:

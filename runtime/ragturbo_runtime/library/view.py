@@ -76,9 +76,11 @@ class LibraryView:
         if not self.rest.count:
             return old
         new = self.rest.search(queries, k, None if alive is None else alive[split:])
-        rows, cosines = np.hstack([old[0], new[0] + split]), np.hstack([old[1], new[1]])
+        rows = np.concatenate([old[0], new[0] + split], axis=1)
+        cosines = np.concatenate([old[1], new[1]], axis=1)
         best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-        return np.take_along_axis(rows, best, axis=1), np.take_along_axis(cosines, best, axis=1)
+        places = np.arange(len(queries))[:, None]
+        return rows[places, best], cosines[places, best]
 
     def features(self, rows: Sequence[int] | NDArray[np.int64]) -> Array:
         """Read the features of some references.

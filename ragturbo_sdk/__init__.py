@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING
 from ragturbo_sdk._version import __version__
 
 if TYPE_CHECKING:
+    from ragturbo_runtime.cancellation import CancelToken
     from ragturbo_runtime.loading import LoadProgress
+    from ragturbo_runtime.progress import DrawProgress
     from ragturbo_sdk.errors import (
         BundleCorruptError,
         BundleError,
         BundleNotFoundError,
         BundleVersionError,
+        GenerationCancelledError,
         GeneratorClosedError,
         InferenceError,
         InvalidInputError,
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
         ProviderUnavailableError,
         RagTurboError,
         RetrievalError,
+        WrongProcessError,
     )
     from ragturbo_sdk.generator import Generator
     from ragturbo_sdk.info import GeneratorInfo
@@ -47,6 +51,9 @@ __all__ = [
     "BundleError",
     "BundleNotFoundError",
     "BundleVersionError",
+    "CancelToken",
+    "DrawProgress",
+    "GenerationCancelledError",
     "GenerationResult",
     "Generator",
     "GeneratorClosedError",
@@ -63,11 +70,14 @@ __all__ = [
     "RagTurboError",
     "Reference",
     "RetrievalError",
+    "WrongProcessError",
     "__version__",
     "read_metadata",
 ]
 
 _HOMES = {
+    "CancelToken": "ragturbo_runtime.cancellation",
+    "DrawProgress": "ragturbo_runtime.progress",
     "GenerationResult": "ragturbo_sdk.result",
     "Generator": "ragturbo_sdk.generator",
     "GeneratorInfo": "ragturbo_sdk.info",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from numbers import Real
 from pathlib import Path
 
+from ragturbo_runtime.cancellation import CancelToken
 from ragturbo_sdk.errors import InvalidInputError
 
 MAX_IMAGES = 64  # the graphs' dynamic batch ends here
@@ -131,6 +132,23 @@ def check_callable(argument: str, value: object) -> None:
     """
     if value is not None and not callable(value):
         raise _invalid(argument, value, "a function, or None", "pass a function that takes one argument")
+
+
+def check_cancel(cancel: object) -> CancelToken | None:
+    """Check what stops a drawing.
+
+    Args:
+        cancel: A CancelToken, or None.
+
+    Returns:
+        The same.
+
+    Raises:
+        InvalidInputError: It is neither.
+    """
+    if cancel is None or isinstance(cancel, CancelToken):
+        return cancel
+    raise _invalid("cancel", cancel, "a CancelToken, or None", "make one: CancelToken()")
 
 
 def check_strength(strength: object) -> float:

@@ -1,9 +1,10 @@
 """Every exception that a host can see.
 
-The tree is drawn in :mod:`ragturbo_runtime.errors`; one that only a generator can raise joins it here::
+The tree is drawn in :mod:`ragturbo_runtime.errors`; those that only a generator can raise join it here::
 
     RagTurboError
-    └─ GeneratorClosedError(RuntimeError)           used after close()
+    ├─ GeneratorClosedError(RuntimeError)           used after close()
+    └─ WrongProcessError(RuntimeError)              used in a fork, or sent to another process
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ragturbo_runtime.errors import (
     BundleError,
     BundleNotFoundError,
     BundleVersionError,
+    GenerationCancelledError,
     InferenceError,
     InvalidInputError,
     LibraryLockedError,
@@ -25,7 +27,11 @@ from ragturbo_runtime.errors import (
 
 
 class GeneratorClosedError(RagTurboError, RuntimeError):
-    """A generator was used after it was closed."""
+    """A generator was used after it was closed, or would wait for itself."""
+
+
+class WrongProcessError(RagTurboError, RuntimeError):
+    """A generator was used in, or sent to, another process than the one that loaded it."""
 
 
 __all__ = [
@@ -33,6 +39,7 @@ __all__ = [
     "BundleError",
     "BundleNotFoundError",
     "BundleVersionError",
+    "GenerationCancelledError",
     "GeneratorClosedError",
     "InferenceError",
     "InvalidInputError",
@@ -42,6 +49,7 @@ __all__ = [
     "ProviderUnavailableError",
     "RagTurboError",
     "RetrievalError",
+    "WrongProcessError",
 ]
 
 for _name in __all__:  # tracebacks then show the name that a host imports: ragturbo_sdk.InvalidInputError

@@ -3,42 +3,42 @@
 from __future__ import annotations
 
 import logging
-import threading
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NoReturn, Self
 
 from ragturbo_runtime.bundle import Bundle
+from ragturbo_runtime.cancellation import CancelToken
 from ragturbo_runtime.image import to_images
 from ragturbo_runtime.loading import LoadProgress
 from ragturbo_runtime.pipeline import Pipeline
+from ragturbo_runtime.progress import DrawProgress
 from ragturbo_runtime.requests import DrawRequest, DrawResult
 from ragturbo_sdk._version import __version__
+from ragturbo_sdk.asking import draw_request
 from ragturbo_sdk.checks import (
-    MAX_STEPS,
     check_callable,
+    check_cancel,
     check_flag,
     check_images,
-    check_integer,
     check_library,
     check_memory_limit,
-    check_prompts,
-    check_seed,
-    check_strength,
     check_threads,
 )
+from ragturbo_sdk.drawing import Drawing
 from ragturbo_sdk.errors import (
-    GeneratorClosedError,
-    PromptTruncatedWarning,
-    ProviderUnavailableError,
     RetrievalError,
+    WrongProcessError,
 )
 from ragturbo_sdk.info import GeneratorInfo, describe
 from ragturbo_sdk.library import Library
+from ragturbo_sdk.onnxruntime_import import require_onnxruntime
+from ragturbo_sdk.prompt_cuts import warn_of_cuts
 from ragturbo_sdk.reference import keep
 from ragturbo_sdk.result import GenerationResult
+from ragturbo_sdk.telemetry import event
 
 logger = logging.getLogger(__name__)
 
@@ -48,8 +48,9 @@ BUNDLED_MODEL = Path(__file__).resolve().parent / "bundles" / "emoji"
 class Generator:
     """A loaded model that draws pictures from text.
 
-    Loading takes a moment, drawing milliseconds: make one and keep it. Several threads may share it; their
-    calls are drawn one after the other, since each already uses every core. Nothing comes from a network.
+    Loading takes a moment, drawing milliseconds: make one and keep it. Several threads may share it: calls of a small
+    model are drawn side by side, those of a large one (each uses every core, and gigabytes) one after the other.
+    Nothing comes from a network.
     """
 
     def __init__(
@@ -95,25 +96,31 @@ class Generator:
         memory_limit, cuda_graphs = check_memory_limit(memory_limit), check_flag("cuda_graphs", cuda_graphs)
         check_callable("progress", progress)
         own = check_library(library)
-        _require_onnxruntime(device)
-        opened = Bundle.load(
-            BUNDLED_MODEL if bundle is None else bundle, verify=verify, sdk_version=__version__
-        )
-        self._pipeline: Pipeline | None = Pipeline.load(
-            opened,
-            device=device,
-            threads=threads,
-            spinning=spinning,
-            memory_limit=memory_limit,
-            cuda_graphs=cuda_graphs,
-            progress=progress,
-            library=own,
-        )
-        found = self._pipeline.library
-        self._library = None if found is None else Library(self._pipeline, found, writable=own is not None)
-        self._info = describe(opened, self._pipeline.device, self._library)
-        self._lock = threading.RLock()
-        logger.info("loaded %s %s on %s", self._info.name, self._info.bundle_version, self._info.device)
+        require_onnxruntime(device)
+        with event(logger, logging.INFO, "load") as loading:
+            opened = Bundle.load(
+                BUNDLED_MODEL if bundle is None else bundle, verify=verify, sdk_version=__version__
+            )
+            pipeline = Pipeline.load(
+                opened,
+                device=device,
+                threads=threads,
+                spinning=spinning,
+                memory_limit=memory_limit,
+                cuda_graphs=cuda_graphs,
+                progress=progress,
+                library=own,
+            )
+            self._set_up(pipeline, writable=own is not None)
+            info = self._info
+            loading.about |= {"bundle": info.name, "version": info.bundle_version, "device": info.device}
+
+    def _set_up(self, pipeline: Pipeline, *, writable: bool) -> None:
+        found = pipeline.library
+        self._drawing = Drawing(pipeline)
+        self._library = None if found is None else Library(pipeline, found, writable=writable)
+        self._writable = writable
+        self._info = describe(pipeline.bundle, pipeline.device, self._library)
 
     @property
     def info(self) -> GeneratorInfo:
@@ -144,6 +151,8 @@ class Generator:
         strength: float = 1.0,
         num_inference_steps: int = 1,
         retrieval: bool = True,
+        progress: Callable[[DrawProgress], object] | None = None,
+        cancel: CancelToken | None = None,
     ) -> GenerationResult:
         """Draw pictures.
 
@@ -156,6 +165,10 @@ class Generator:
             strength: How strongly the references act, 0 to 2; 1 is what the adapter was trained for.
             num_inference_steps: Denoising steps, 1 to 4.
             retrieval: False draws without looking anything up, whatever ``references`` says.
+            progress: Called after each stage, in the thread that draws: this one, or with ``cancel`` another. What it
+                raises ends the drawing and is raised here.
+            cancel: Its ``cancel()``, from any thread, ends this call at once; the graph that runs stops at its next
+                operator, and only then does another call take its place.
 
         Returns:
             The pictures (RGB, ``info.height`` x ``info.width``), their references, seeds and timings.
@@ -164,16 +177,134 @@ class Generator:
             InvalidInputError: An argument is of the wrong type or out of range.
             RetrievalError: References were asked for and there is no library, or it cannot be read.
             InferenceError: A graph failed, or what it drew is no picture.
+            GenerationCancelledError: ``cancel.cancel()`` was called.
             GeneratorClosedError: The generator was closed.
+            WrongProcessError: It was loaded by another process, of which this is a fork.
         """
         request = self._request(
             prompt, seed, num_images, references, strength, num_inference_steps, retrieval
         )
-        with self._lock:
-            drawn = self._open_pipeline().draw(request)
-            result = self._result(request, drawn)
-        _warn_of_cuts(request.prompts, drawn.cut)
-        return result
+        check_callable("progress", progress)
+        drawn = self._drawing.draw(request, check_cancel(cancel), progress)
+        warn_of_cuts(request.prompts, drawn.cut)
+        return self._result(request, drawn)
+
+    async def agenerate(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        seed: int | None = None,
+        num_images: int = 1,
+        references: int | None = None,
+        strength: float = 1.0,
+        num_inference_steps: int = 1,
+        retrieval: bool = True,
+        progress: Callable[[DrawProgress], object] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> GenerationResult:
+        """Draw pictures while the event loop goes on: ``await generator.agenerate(...)``.
+
+        Cancelling the task ends the drawing as ``cancel`` does, and raises asyncio's CancelledError.
+
+        Args:
+            prompt: As for ``generate``, like all others.
+            seed: As for ``generate``.
+            num_images: As for ``generate``.
+            references: As for ``generate``.
+            strength: As for ``generate``.
+            num_inference_steps: As for ``generate``.
+            retrieval: As for ``generate``.
+            progress: As for ``generate``, but always in another thread.
+            cancel: As for ``generate``.
+
+        Returns:
+            As ``generate``.
+
+        Raises:
+            RagTurboError: As ``generate``.
+        """
+        request = self._request(
+            prompt, seed, num_images, references, strength, num_inference_steps, retrieval
+        )
+        check_callable("progress", progress)
+        drawn = await self._drawing.adraw(request, check_cancel(cancel), progress)
+        warn_of_cuts(request.prompts, drawn.cut)
+        return self._result(request, drawn)
+
+    def stream(
+        self,
+        prompt: str | Sequence[str],
+        *,
+        seed: int | None = None,
+        num_images: int = 1,
+        references: int | None = None,
+        strength: float = 1.0,
+        num_inference_steps: int = 1,
+        retrieval: bool = True,
+        progress: Callable[[DrawProgress], object] | None = None,
+        cancel: CancelToken | None = None,
+    ) -> Iterator[GenerationResult]:
+        """Draw pictures one after the other, and give each as soon as it is finished.
+
+        The arguments are checked at once. Nothing is drawn before it is asked for: leaving the loop ends the work.
+
+        Args:
+            prompt: As for ``generate``, like all others; each result is of one picture.
+            seed: As for ``generate``: the pictures are the same.
+            num_images: As for ``generate``.
+            references: As for ``generate``.
+            strength: As for ``generate``.
+            num_inference_steps: As for ``generate``.
+            retrieval: As for ``generate``.
+            progress: As for ``generate``, for each picture anew.
+            cancel: As for ``generate``.
+
+        Returns:
+            The results, in the order of ``generate``'s pictures.
+
+        Raises:
+            RagTurboError: As ``generate``.
+        """
+        request = self._request(
+            prompt, seed, num_images, references, strength, num_inference_steps, retrieval
+        )
+        check_callable("progress", progress)
+        check_cancel(cancel)
+        self._drawing.require_usable()
+        return self._stream(request, cancel, progress)
+
+    def _stream(
+        self,
+        request: DrawRequest,
+        cancel: CancelToken | None,
+        progress: Callable[[DrawProgress], object] | None,
+    ) -> Iterator[GenerationResult]:
+        for prompt, seed in zip(request.prompts, request.seeds, strict=True):
+            one = replace(request, prompts=(prompt,), seeds=(seed,))
+            drawn = self._drawing.draw(one, cancel, progress)
+            warn_of_cuts(one.prompts, drawn.cut)
+            yield self._result(one, drawn)
+
+    def clone(self, *, library: str | Path | None = None) -> Generator:
+        """Make another generator on the same weights, at next to no cost.
+
+        Both draw side by side, each call with tensors of its own, and each is closed on its own: the weights go with
+        the last of them.
+
+        Args:
+            library: Folder of another library for it, as in the constructor; None for this generator's.
+
+        Raises:
+            InvalidInputError: ``library`` is no path.
+            RetrievalError: The library cannot be read, or was made for another bundle.
+            GeneratorClosedError: The generator was closed.
+            WrongProcessError: It was loaded by another process, of which this is a fork.
+        """
+        self._drawing.require_usable()
+        own = check_library(library)
+        other = object.__new__(Generator)
+        other._set_up(self._drawing.pipeline.clone(own), writable=self._writable or own is not None)
+        return other
 
     def warmup(self, *, num_images: int = 1) -> None:
         """Draw with and without retrieval: the first run of each graph is slower than the others.
@@ -189,16 +320,15 @@ class Generator:
             InferenceError: A graph failed.
             RetrievalError: The library cannot be read.
         """
-        pictures = check_images(1, num_images)
-        with self._lock:
-            self._open_pipeline().warm_up(pictures)
+        self._drawing.warm_up(check_images(1, num_images))
 
     def close(self) -> None:
-        """Free the model, after the call that is being drawn, if any. Closing twice does nothing."""
-        with self._lock:
-            if self._pipeline is not None:
-                self._pipeline.close()
-            self._pipeline = None
+        """Free the model, after the calls that are being drawn, if any. Closing twice does nothing.
+
+        Raises:
+            GeneratorClosedError: A progress callback closes the generator that calls it.
+        """
+        self._drawing.close()
 
     def __enter__(self) -> Self:
         """Return the generator; the end of the ``with`` block closes it."""
@@ -214,6 +344,17 @@ class Generator:
         """Name the model and the device."""
         return f"<Generator {self._info.name} {self._info.bundle_version} on {self._info.device}>"
 
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be sent to another process.
+
+        Raises:
+            WrongProcessError: Always.
+        """
+        raise WrongProcessError(
+            "a Generator cannot be pickled, copied or sent to another process: it holds threads and open files",
+            hint="make one in that process, or use clone() in this one",
+        )
+
     def _request(
         self,
         prompt: object,
@@ -224,41 +365,17 @@ class Generator:
         num_inference_steps: object,
         retrieval: object,
     ) -> DrawRequest:
-        prompts = check_prompts(prompt)
-        per_prompt = check_images(len(prompts), num_images)
-        count = len(prompts) * per_prompt
-        first_seed = check_seed(seed, count=count)
-        wanted = self._check_references(references)
-        return DrawRequest(
-            prompts=tuple(text for text in prompts for _ in range(per_prompt)),
-            seeds=tuple(range(first_seed, first_seed + count)),
-            steps=check_integer(
-                "num_inference_steps",
-                num_inference_steps,
-                1,
-                MAX_STEPS,
-                hint="1 is what the model is made for",
-            ),
-            references=wanted if check_flag("retrieval", retrieval) else 0,
-            strength=check_strength(strength),
+        return draw_request(
+            self._info,
+            has_library=self._library is not None,
+            prompt=prompt,
+            seed=seed,
+            num_images=num_images,
+            references=references,
+            strength=strength,
+            num_inference_steps=num_inference_steps,
+            retrieval=retrieval,
         )
-
-    def _check_references(self, references: object) -> int:
-        info = self._info
-        if references is None:
-            return info.default_references
-        if self._library is None and references != 0:
-            hint = "pass references=0, or build a library and load it with library=folder"
-            raise RetrievalError(
-                f"references is {references!r}, and bundle {info.name!r} has no library", hint=hint
-            )
-        hint = "pass None for the model's default"
-        return check_integer("references", references, 0, info.max_references, hint=hint)
-
-    def _open_pipeline(self) -> Pipeline:
-        if self._pipeline is None:
-            raise GeneratorClosedError("the generator was closed", hint="make a new Generator")
-        return self._pipeline
 
     def _result(self, request: DrawRequest, drawn: DrawResult) -> GenerationResult:
         return GenerationResult(
@@ -272,24 +389,3 @@ class Generator:
             bundle=self._info.name,
             bundle_version=self._info.bundle_version,
         )
-
-
-def _require_onnxruntime(device: str) -> None:
-    """Say which extra is missing: ``pip install ragturbo-sdk`` alone brings no ONNX Runtime."""
-    try:
-        import onnxruntime  # noqa: F401 - only whether it can be
-    except ImportError as error:
-        message = f"ONNX Runtime cannot be imported ({error})"
-        hint = "pip install 'ragturbo-sdk[cpu]', or 'ragturbo-sdk[cuda]' for a GPU, but not both"
-        raise ProviderUnavailableError(message, requested=str(device), available=(), hint=hint) from error
-
-
-def _warn_of_cuts(prompts: Sequence[str], cuts: Sequence[Sequence[str]]) -> None:
-    """Name the words that the text encoder did not see, once per prompt."""
-    for prompt, words in dict(zip(prompts, cuts, strict=True)).items():
-        if words:
-            start = prompt if len(prompt) <= 40 else f"{prompt[:37]}..."
-            message = f"prompt {start!r} is longer than the text encoder reads; these words were cut: "
-            warnings.warn(
-                message + ", ".join(repr(word) for word in words), PromptTruncatedWarning, stacklevel=3
-            )

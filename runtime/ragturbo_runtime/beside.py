@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -17,18 +18,19 @@ class Beside:
     main thread has ended, when Python's pools take no more work: a host may well draw then.
     """
 
-    def __init__(self, *, inline: bool = False) -> None:
+    def __init__(self, name: str = "ragturbo-retrieval", *, inline: bool = False) -> None:
         """Start no thread yet.
 
         Args:
+            name: What the threads are called.
             inline: Work in the caller's thread after all: where each graph keeps all cores busy, two at once take
                 longer than one after the other.
         """
-        self._inline = inline
-        self._process, self._pool = os.getpid(), _new_pool()
+        self._name, self._inline = name, inline
+        self._process, self._pool = os.getpid(), self._new_pool()
 
     def run(self, work: Callable[[], Result]) -> Future[Result]:
-        """Start work in another thread.
+        """Start work in another thread, with the caller's context variables.
 
         Args:
             work: What to do. Where no thread can be had it is done at once, in the caller's.
@@ -39,9 +41,9 @@ class Beside:
         if self._inline:
             return _done(work)
         if self._process != os.getpid():
-            self._process, self._pool = os.getpid(), _new_pool()
+            self._process, self._pool = os.getpid(), self._new_pool()
         try:
-            return self._pool.submit(work)
+            return self._pool.submit(copy_context().run, work)
         except RuntimeError as exc:  # the interpreter ends, or the system has no thread left
             if isinstance(exc.__context__, KeyboardInterrupt):
                 # Ctrl-C met the pool between two holds of its lock, which it then could not let go of.
@@ -52,9 +54,8 @@ class Beside:
         """Wait for what is under way and end the threads; later work is done in the caller's."""
         self._pool.shutdown()
 
-
-def _new_pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="ragturbo-retrieval")
+    def _new_pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(thread_name_prefix=self._name)
 
 
 def _done(work: Callable[[], Result]) -> Future[Result]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ragturbo_runtime.arrays import Array
+from ragturbo_runtime.cancellation import current_token
 from ragturbo_runtime.captures import Captures, without_capture
 from ragturbo_runtime.manifest import GraphEntry
 from ragturbo_runtime.session_options import SessionOptions
@@ -39,15 +40,14 @@ class DeviceRuns:
         self._device = options.device
         self._names = [item.name for item in spec.outputs]
         self._captures = Captures(session, spec, options.device) if options.cuda_graphs else None
-        self._run_options = without_capture() if options.cuda_graphs else None
 
     def to_host(self, feeds: Mapping[str, Tensor]) -> dict[str, Array]:
         """Run, and bring the outputs to numpy."""
-        with self._turn():
+        with self._turn(), self._run_options() as options:
             if all(isinstance(value, np.ndarray) for value in feeds.values()):
-                outputs = self._session.run(self._names, dict(feeds), self._run_options)
+                outputs = self._session.run(self._names, dict(feeds), options)
                 return dict(zip(self._names, outputs, strict=True))
-            return {name: value.numpy() for name, value in self._bound(feeds, "cpu", 0).items()}
+            return {name: value.numpy() for name, value in self._bound(feeds, "cpu", 0, options).items()}
 
     def on_device(self, feeds: Mapping[str, Tensor]) -> dict[str, onnxruntime.OrtValue]:
         """Run, and leave the outputs on the device.
@@ -55,9 +55,9 @@ class DeviceRuns:
         With CUDA graphs the outputs lie where the last run of the same shapes had left its own: read them before
         the next one.
         """
-        with self._turn():
-            recorded = self._captures.run(feeds) if self._captures else None
-            return recorded or self._bound(feeds, self._device.kind, self._device.index)
+        with self._turn(), self._run_options() as options:
+            recorded = self._captures.run(feeds) if self._captures else None  # a replay cannot be stopped
+            return recorded or self._bound(feeds, self._device.kind, self._device.index, options)
 
     def put(self, name: str, array: Array) -> onnxruntime.OrtValue:
         """Copy an array to the device, for several graphs to read.
@@ -71,17 +71,32 @@ class DeviceRuns:
     def _turn(self) -> AbstractContextManager[object]:
         return nullcontext() if self._captures is None else _DEVICE
 
+    def _run_options(self) -> AbstractContextManager[onnxruntime.RunOptions | None]:
+        """Options of one run; somebody who cancels the call ends it through them."""
+        token = current_token()
+        if self._captures is not None:
+            options = without_capture()
+        elif token is None:
+            return nullcontext()
+        else:
+            import onnxruntime
+
+            options = onnxruntime.RunOptions()
+        return nullcontext(options) if token is None else token.stopping(options)
+
     def _upload(self, array: Array) -> onnxruntime.OrtValue:
         from onnxruntime import OrtValue
 
         device = self._device
         return OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), device.kind, device.index)
 
-    def _bound(self, feeds: Mapping[str, Tensor], kind: str, index: int) -> dict[str, onnxruntime.OrtValue]:
+    def _bound(
+        self, feeds: Mapping[str, Tensor], kind: str, index: int, options: onnxruntime.RunOptions | None
+    ) -> dict[str, onnxruntime.OrtValue]:
         binding = self._session.io_binding()
         for name, value in feeds.items():
             binding.bind_ortvalue_input(name, self._upload(value) if isinstance(value, np.ndarray) else value)
         for name in self._names:
             binding.bind_output(name, kind, index)
-        self._session.run_with_iobinding(binding, self._run_options)
+        self._session.run_with_iobinding(binding, options)
         return dict(zip(self._names, binding.get_outputs(), strict=True))

@@ -12,6 +12,7 @@
     ├─ RetrievalError                               no library, wrong dimensions, broken index
     │  └─ LibraryLockedError                        another writer is at work
     ├─ InferenceError                               .graph
+    ├─ GenerationCancelledError                     CancelToken.cancel() was called
     └─ OutputError(OSError)                         .path, a file that cannot be written
 
     PromptTruncatedWarning(UserWarning)             a prompt longer than the text encoder reads
@@ -130,6 +131,10 @@ class InferenceError(RagTurboError):
         """Keep the graph's name."""
         super().__init__(message, hint=hint)
         self.graph = graph
+
+
+class GenerationCancelledError(RagTurboError):
+    """A drawing was stopped by its CancelToken; no picture was made."""
 
 
 class OutputError(RagTurboError, OSError):

@@ -233,14 +233,33 @@ def _read_schedule(bundle: Bundle) -> Schedule:
         ) from exc
 
 
+def open_own_library(bundle: Bundle, directory: Path) -> Library:
+    """Open a library of the caller's.
+
+    Args:
+        bundle: What is to read it.
+        directory: Its folder.
+
+    Raises:
+        RetrievalError: It cannot be read, or was made for another bundle.
+    """
+    library = Library(directory)
+    try:
+        require_fit(bundle, library.view.layout, directory)
+    except RagTurboError:
+        library.close()
+        raise
+    return library
+
+
 def _open_library(bundle: Bundle, own: Path | None) -> Library | None:
     """Open a library of the caller's, or the bundle's."""
     part = bundle.manifest.library
     if own is not None:
-        return _opened(bundle, own)
+        return open_own_library(bundle, own)
     if part is None:
         return None
-    library = _opened(bundle, bundle.library_directory(part))
+    library = open_own_library(bundle, bundle.library_directory(part))
     if library.count != part.count:
         library.close()
         raise BundleCorruptError(
@@ -248,14 +267,4 @@ def _open_library(bundle: Bundle, own: Path | None) -> Library | None:
             path=bundle.path,
             hint="download or export the bundle again",
         )
-    return library
-
-
-def _opened(bundle: Bundle, directory: Path) -> Library:
-    library = Library(directory)
-    try:
-        require_fit(bundle, library.view.layout, directory)
-    except RagTurboError:
-        library.close()
-        raise
     return library

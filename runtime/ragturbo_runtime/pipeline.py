@@ -25,25 +25,24 @@ from numpy.typing import NDArray
 from ragturbo_runtime.arrays import Keys, Latents, Pixels
 from ragturbo_runtime.beside import Beside
 from ragturbo_runtime.bundle import Bundle
+from ragturbo_runtime.cancellation import CancelToken, cancellable
 from ragturbo_runtime.denoiser import denoise
 from ragturbo_runtime.graphs import Graphs
 from ragturbo_runtime.image import to_pixels
-from ragturbo_runtime.image_keys import ImageKeys
 from ragturbo_runtime.indexing.encoder import PictureEncoder
-from ragturbo_runtime.indexing.opening import encoder_beside
 from ragturbo_runtime.library.opened import Library
 from ragturbo_runtime.library.record import Reference
-from ragturbo_runtime.loading import Parts, Progress, open_parts
+from ragturbo_runtime.loading import Parts, Progress, open_own_library, open_parts
 from ragturbo_runtime.lookup import Found, Lookup
 from ragturbo_runtime.noise import batch_noise
+from ragturbo_runtime.picture_graphs import PictureGraphs
+from ragturbo_runtime.progress import DrawProgress, DrawReport
 from ragturbo_runtime.requests import DrawRequest, DrawResult, PromptEncoding
 from ragturbo_runtime.retriever import Calibration
+from ragturbo_runtime.shared import Shared
 from ragturbo_runtime.stopwatch import Stopwatch
 from ragturbo_runtime.tensors import to_float32
 from ragturbo_runtime.text import TextEncoder
-
-_SHARED = ("text_encoder", "unet_encoder")
-"""Graphs that drawing and encoding pictures both need."""
 
 
 class Pipeline:
@@ -55,26 +54,26 @@ class Pipeline:
         library: The references, or None where the bundle has none.
     """
 
-    def __init__(self, bundle: Bundle, parts: Parts) -> None:
-        """Wire opened parts together; ``Pipeline.load`` is the way in."""
+    def __init__(self, bundle: Bundle, parts: Parts, origin: Pipeline | None = None) -> None:
+        """Wire opened parts together; ``Pipeline.load`` and ``Pipeline.clone`` are the ways in."""
         spec = bundle.manifest.adapter
         self.bundle = bundle
         self.device = parts.options.device.name
-        self.library: Library | None = parts.library
-        self._options, self._tokenizer = parts.options, parts.tokenizer
-        self._schedule = parts.schedule
+        self._parts, self._schedule = parts, parts.schedule
         self._graphs = Graphs(parts.graphs)
         self._text = TextEncoder(self._graphs, parts.tokenizer, bundle.manifest.text.embed_dim)
+        self._library = None if parts.library is None else _held(parts.library, origin)
+        self.library: Library | None = parts.library
         calibration = Calibration(spec.similarity_low, spec.similarity_high)
         self._lookup = Lookup(parts.library, calibration, self._text, bundle.path)
-        self._image_keys = ImageKeys(bundle, replace(parts.options, cuda_graphs=False))
-        self._encoder: PictureEncoder | None = None
-        self._encoder_lock = threading.Lock()
         self._beside = Beside(inline=bundle.manifest.is_large and parts.options.device.kind == "cpu")
-        # Recorded graphs leave their outputs in the same place at each call.
-        self._turns: AbstractContextManager[object] = (
-            threading.RLock() if parts.options.cuda_graphs else nullcontext()
+        self._pictures: Shared[PictureGraphs] = (
+            Shared(PictureGraphs(bundle, parts)) if origin is None else origin._pictures.held()
         )
+        self._turns: AbstractContextManager[object] = nullcontext() if origin is None else origin._turns
+        if origin is None and parts.options.cuda_graphs:
+            # Recorded graphs leave their outputs in the same place at each call.
+            self._turns = threading.RLock()
 
     @classmethod
     def load(
@@ -124,6 +123,20 @@ class Pipeline:
         )
         return cls(bundle, parts)
 
+    def clone(self, library: Path | None = None) -> Pipeline:
+        """Return another pipeline on the same graphs; each is closed on its own.
+
+        Args:
+            library: As for ``load``; None for the one that this pipeline has, which both then share.
+
+        Raises:
+            RetrievalError: The library cannot be read, or was made for another model.
+        """
+        parts = self._parts
+        if library is not None:
+            parts = replace(parts, library=open_own_library(self.bundle, library))
+        return Pipeline(self.bundle, parts, self)
+
     def __enter__(self) -> Pipeline:
         """Return the pipeline itself."""
         return self
@@ -137,29 +150,14 @@ class Pipeline:
     def close(self) -> None:
         """Close the library and let go of the graphs; drawing afterwards raises InferenceError."""
         self._graphs.close()
-        self._encoder = None
-        self._image_keys.close()
+        self._pictures.release()
         self._beside.close()
-        if self.library is not None:
-            self.library.close()
+        if self._library is not None:
+            self._library.release()
 
     def picture_encoder(self) -> PictureEncoder:
-        """Return what makes rows of a library out of pictures; the graph that only it needs is opened at first use.
-
-        Raises:
-            RetrievalError: The bundle has no such graph.
-            BundleCorruptError: It is not what the manifest says.
-            InferenceError: The pipeline was closed.
-        """
-        with self._encoder_lock:
-            if self._encoder is None:
-                options = self._options
-                # A recorded graph is bound to its shapes, and to one caller at a time.
-                shared = {} if options.cuda_graphs else {name: self._graphs[name] for name in _SHARED}
-                self._encoder = encoder_beside(
-                    self.bundle, replace(options, cuda_graphs=False), self._tokenizer, shared
-                )
-            return self._encoder
+        """Return what makes rows of a library out of pictures: see ``PictureGraphs.encoder``."""
+        return self._pictures.value.encoder()
 
     def encode_prompts(self, prompts: Sequence[str]) -> PromptEncoding:
         """Run the text encoder on whole prompts, at the full context length: see ``TextEncoder.encode``."""
@@ -183,13 +181,21 @@ class Pipeline:
 
     def nearest_to_picture(self, read: Callable[[int], Pixels], count: int) -> list[Reference]:
         """Return the references whose captions are nearest to a picture: see ``ImageKeys.encode``."""
-        return self._lookup.nearest(self._image_keys.encode(read), count)
+        return self._lookup.nearest(self._pictures.value.keys.encode(read), count)
 
-    def draw(self, request: DrawRequest) -> DrawResult:
+    def draw(
+        self,
+        request: DrawRequest,
+        *,
+        cancel: CancelToken | None = None,
+        progress: Callable[[DrawProgress], object] | None = None,
+    ) -> DrawResult:
         """Draw pictures.
 
         Args:
             request: Prompts, seeds and options.
+            cancel: Stops it from another thread.
+            progress: Called in this thread after each stage; what it raises ends the drawing.
 
         Returns:
             Pictures, latents, references, timings.
@@ -198,14 +204,21 @@ class Pipeline:
             InvalidInputError: An option is out of range.
             RetrievalError: References were asked for and there is no library, or it cannot be read.
             InferenceError: A graph failed or drew no picture.
+            GenerationCancelledError: It was cancelled.
         """
         latents = self.bundle.manifest.latents
         shape = (latents.channels, latents.height, latents.width)
         request.check(max_references=self.bundle.manifest.adapter.max_references, latent_shape=shape)
         timesteps = self._schedule.timesteps(int(request.steps))
         noise = request.noise if request.noise is not None else batch_noise(request.seeds, shape)
-        with self._turns:
-            return self._draw(request, timesteps, noise)
+        report = (
+            None
+            if progress is None
+            else DrawReport(progress, steps=len(timesteps), adapter=request.references > 0)
+        )
+        watch = Stopwatch(None if report is None else report.stage_done)
+        with cancellable(cancel), self._turns:
+            return self._draw(request, timesteps, noise, watch)
 
     def warm_up(self, pictures: int = 1) -> None:
         """Draw once with references and once without: the first run of each graph is slower than the others.
@@ -226,8 +239,9 @@ class Pipeline:
         for references in (0 if self.library is None else default, 0):
             self.draw(DrawRequest((prompt,) * pictures, tuple(range(pictures)), references=references))
 
-    def _draw(self, request: DrawRequest, timesteps: tuple[int, ...], noise: Latents) -> DrawResult:
-        watch = Stopwatch()
+    def _draw(
+        self, request: DrawRequest, timesteps: tuple[int, ...], noise: Latents, watch: Stopwatch
+    ) -> DrawResult:
         distinct = list(dict.fromkeys(request.prompts))
         order = [distinct.index(prompt) for prompt in request.prompts]
         with watch.stage("text_encoder"):
@@ -240,7 +254,8 @@ class Pipeline:
             images = to_pixels(self._decode(sample))
         watch.add(found.result().watch)
         cut = tuple(condition.cut[i] for i in order)
-        return DrawResult(images, sample, found.result().references, watch.timings(), cut)
+        references, intervals = found.result().references, tuple(watch.intervals)
+        return DrawResult(images, sample, references, watch.timings(), cut, intervals)
 
     def _decode(self, latents: Latents) -> NDArray[np.float32]:
         return to_float32(self._graphs["vae_decoder"].run_on_device({"latent_sample": latents})["sample"])
@@ -255,3 +270,10 @@ class Pipeline:
             return nothing
         self._lookup.require_library()
         return self._beside.run(lambda: self._lookup.of_batch(prompts, order, keys, request))
+
+
+def _held(library: Library, origin: Pipeline | None) -> Shared[Library]:
+    """Share the library with the pipeline that it comes from."""
+    if origin is not None and origin._library is not None and origin._library.value is library:
+        return origin._library.held()
+    return Shared(library)

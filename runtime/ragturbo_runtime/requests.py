@@ -9,6 +9,7 @@ import numpy as np
 from ragturbo_runtime.arrays import Keys, Latents, Pixels, PromptEmbeds
 from ragturbo_runtime.errors import InvalidInputError
 from ragturbo_runtime.library.record import Reference
+from ragturbo_runtime.stopwatch import Interval
 
 MAX_PICTURES = 64
 """The batch axis of every graph is 1 to 64."""
@@ -99,6 +100,7 @@ class DrawResult:
         timings: Milliseconds by stage: text_encoder, search, features, unet_encoder, adapter, unet_decoder,
             vae_decoder (0.0 where it did not run), total. Stages are summed over the steps.
         cut: Per picture, the words of its prompt that did not fit into the context.
+        intervals: When each stage ran.
     """
 
     images: Pixels
@@ -106,6 +108,7 @@ class DrawResult:
     references: list[list[Reference]]
     timings: dict[str, float]
     cut: tuple[tuple[str, ...], ...]
+    intervals: tuple[Interval, ...] = ()
 
 
 def _require(condition: bool, argument: str, value: object, allowed: str) -> None:

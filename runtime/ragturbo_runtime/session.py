@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ragturbo_runtime.arrays import Array
+from ragturbo_runtime.cancellation import current_token
 from ragturbo_runtime.device_runs import DeviceRuns
 from ragturbo_runtime.errors import (
     BundleCorruptError,
+    GenerationCancelledError,
     InferenceError,
     InvalidInputError,
     RagTurboError,
@@ -80,6 +82,7 @@ class GraphSession:
         Raises:
             InvalidInputError: An input is missing, unknown, or of another dtype or shape.
             InferenceError: ONNX Runtime failed.
+            GenerationCancelledError: The call that it runs for was cancelled.
         """
         ready = self._check_feeds(feeds)
         return self._guard(lambda: self._runs.to_host(ready))
@@ -99,6 +102,7 @@ class GraphSession:
         Raises:
             InvalidInputError: An input is missing, unknown, or of another dtype or shape.
             InferenceError: ONNX Runtime failed.
+            GenerationCancelledError: The call that it runs for was cancelled.
         """
         if not self._options.binds:
             return self.run(feeds)
@@ -153,7 +157,11 @@ class GraphSession:
         # ONNX Runtime's exception classes share no base but Exception.
         try:
             return call()
+        except GenerationCancelledError:
+            raise
         except Exception as exc:
+            if (token := current_token()) is not None:
+                token.raise_if_cancelled()
             message = _first_line(exc)
             full = any(words in str(exc) for words in _NO_ROOM)
             hint = "draw fewer pictures at once, or raise memory_limit if there is one" if full else None

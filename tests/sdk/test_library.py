@@ -253,9 +253,8 @@ def test_threads_draw_while_another_changes_the_library(own: Generator) -> None:
 def test_a_reference_that_is_removed_while_it_is_used_loses_its_picture(own: Generator) -> None:
     from ragturbo_sdk.reference import keep
 
-    assert own._pipeline is not None
     own.library.add(picture(0), "a violet zebra", id="zebra")
-    (used,) = own._pipeline.nearest("a violet zebra", 1)
+    (used,) = own._drawing.pipeline.nearest("a violet zebra", 1)
     own.library.remove("zebra")
     kept = keep(used)
     assert kept.thumbnail_png == b""
@@ -274,11 +273,10 @@ def test_a_closed_generator_s_library_says_so(nano_bundle: Path) -> None:
 def test_what_is_added_equals_what_the_exporter_stored(own: Generator) -> None:
     """The runtime's own encoder gives the features that came with the bundle, to half a step of int8."""
     reference = own.library.search("a cat", count=1)[0]
-    assert own._pipeline is not None
-    opened = own._pipeline.library
+    opened = own._drawing.pipeline.library
     assert opened is not None
     own.library.add(reference.thumbnail(), reference.caption, id="again")
-    rows = {found.id: found.row for found in own._pipeline.nearest(reference.caption, 2)}
+    rows = {found.id: found.row for found in own._drawing.pipeline.nearest(reference.caption, 2)}
     assert set(rows) == {reference.id, "again"}
     a, b = (opened.features([row])[0].astype(np.float32) for row in rows.values())
     assert np.abs(a - b).max() <= 24  # of 127: the thumbnail has 64 colours

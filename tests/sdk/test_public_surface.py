@@ -24,6 +24,9 @@ PUBLIC = [
     "BundleError",
     "BundleNotFoundError",
     "BundleVersionError",
+    "CancelToken",
+    "DrawProgress",
+    "GenerationCancelledError",
     "GenerationResult",
     "Generator",
     "GeneratorClosedError",
@@ -40,6 +43,7 @@ PUBLIC = [
     "RagTurboError",
     "Reference",
     "RetrievalError",
+    "WrongProcessError",
     "__version__",
     "read_metadata",
 ]

@@ -1,0 +1,145 @@
+"""A pipeline in its host: how many calls draw at once, in which thread, in which process, and until when."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from ragturbo_runtime.beside import Beside
+from ragturbo_runtime.cancellation import CancelToken
+from ragturbo_runtime.pipeline import Pipeline
+from ragturbo_runtime.progress import DrawProgress
+from ragturbo_runtime.requests import DrawRequest, DrawResult
+from ragturbo_sdk.errors import WrongProcessError
+from ragturbo_sdk.gate import Gate
+from ragturbo_sdk.telemetry import event
+
+logger = logging.getLogger(__name__)
+
+Tell = Callable[[DrawProgress], object] | None
+
+
+class Drawing:
+    """Draws for many threads.
+
+    Attributes:
+        pipeline: What draws.
+    """
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """Take a pipeline over; ``close`` closes it."""
+        self.pipeline = pipeline
+        self._process = os.getpid()
+        # The graphs of a large model keep all cores busy, and each call needs gigabytes; small ones leave gaps that
+        # other calls fill (docs/performance.md).
+        alone = pipeline.bundle.manifest.is_large
+        self._gate = Gate(1 if alone else os.cpu_count() or 1)
+        self._threads = Beside("ragturbo-draw")
+
+    def require_usable(self) -> None:
+        """Raise if it cannot draw, before anything is done.
+
+        Raises:
+            GeneratorClosedError: It was closed.
+            WrongProcessError: This is a fork of the process that loaded the model.
+        """
+        if os.getpid() != self._process:
+            raise WrongProcessError(
+                f"the generator was loaded by process {self._process}, this is process {os.getpid()}, a fork of it: "
+                "the threads that draw have stayed behind",
+                hint="make a new Generator in this process, or start processes with multiprocessing's 'spawn'",
+            )
+        self._gate.require_open()
+
+    def draw(self, request: DrawRequest, cancel: CancelToken | None, progress: Tell) -> DrawResult:
+        """Draw in this thread; with a token in another, so that cancelling it returns at once.
+
+        Args:
+            request: What to draw.
+            cancel: Stops it.
+            progress: Is told of each stage.
+
+        Raises:
+            GenerationCancelledError: It was cancelled.
+            RagTurboError: As ``Pipeline.draw``, and as ``require_usable``.
+        """
+        self.require_usable()
+        if cancel is None:
+            return self._draw(request, None, progress)
+        cancel.raise_if_cancelled()
+        drawn = self._threads.run(lambda: self._draw(request, cancel, progress))
+        return _wait(drawn, cancel)
+
+    async def adraw(self, request: DrawRequest, cancel: CancelToken | None, progress: Tell) -> DrawResult:
+        """Draw in another thread; cancelling the task stops it. Otherwise as ``draw``."""
+        self.require_usable()
+        token = CancelToken() if cancel is None else cancel
+        token.raise_if_cancelled()
+        drawn = self._threads.run(lambda: self._draw(request, token, progress))
+        try:
+            return await _first(drawn, token)
+        except asyncio.CancelledError:
+            token.cancel()
+            raise
+
+    def warm_up(self, pictures: int) -> None:
+        """Draw once with and once without references: see ``Pipeline.warm_up``."""
+        self.require_usable()
+        with self._gate.inside():
+            self.pipeline.warm_up(pictures)
+
+    def close(self) -> None:
+        """Wait for the calls that are being drawn, and free the model. Closing twice does nothing."""
+        if os.getpid() == self._process and self._gate.close():
+            self._threads.close()
+            self.pipeline.close()
+
+    def _draw(self, request: DrawRequest, cancel: CancelToken | None, progress: Tell) -> DrawResult:
+        with event(logger, logging.DEBUG, "generate") as drawing, self._gate.inside():
+            drawing.about |= {
+                "pictures": len(request.prompts),
+                "steps": int(request.steps),
+                "references": int(request.references),
+                "strength": float(request.strength),
+                "bundle": self.pipeline.bundle.manifest.name,
+                "device": self.pipeline.device,
+            }
+            drawn = self.pipeline.draw(request, cancel=cancel, progress=progress)
+            drawing.parts = drawn.intervals
+        return drawn
+
+
+def _wait(drawn: Future[DrawResult], cancel: CancelToken) -> DrawResult:
+    """Wait for the result or for the token. A cancelled drawing ends by itself, at the graph's next operator."""
+    woken = threading.Event()
+    drawn.add_done_callback(lambda _: woken.set())
+    try:
+        with cancel.calling(woken.set):
+            woken.wait()
+    except BaseException:  # Ctrl-C
+        cancel.cancel()
+        raise
+    if not drawn.done():
+        cancel.raise_if_cancelled()
+    return drawn.result()
+
+
+async def _first(drawn: Future[DrawResult], cancel: CancelToken) -> DrawResult:
+    """As ``_wait``, for a task."""
+    loop = asyncio.get_running_loop()
+    woken = asyncio.Event()
+
+    def wake(_: object = None) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(woken.set)
+
+    drawn.add_done_callback(wake)
+    with cancel.calling(wake):
+        await woken.wait()
+    if not drawn.done():
+        cancel.raise_if_cancelled()
+    return drawn.result()

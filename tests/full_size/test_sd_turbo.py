@@ -53,10 +53,15 @@ def test_weights_lie_beside_the_graphs_page_by_page(exported: Exported) -> None:
         assert b"site-packages" not in path.read_bytes()
 
 
-def test_the_runtime_takes_hardly_more_memory_than_its_weights(exported: Exported, tmp_path: Path) -> None:
+def test_the_runtime_takes_hardly_more_memory_than_its_weights_and_stops_when_told(
+    exported: Exported, tmp_path: Path
+) -> None:
     found = json.loads(run("-m", "tests.full_size.draw", str(exported.path), log=tmp_path / "log").output)
     assert found["size"] == [512, 512]
     assert len(found["references"]) == 4
     assert found["same"]
     assert found["plain_differs"]
     assert found["peak"] <= 1.15 * found["weights"], found
+    for cancelled in found["cancelled"]:
+        assert cancelled["raised_ms"] < 100, found
+        assert cancelled["free_ms"] < 2000, found

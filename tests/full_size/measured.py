@@ -23,9 +23,16 @@ def run(*words: str, log: Path) -> Measured:
     """A Python command from the root of the checkout; it must succeed."""
     start = time.monotonic()
     with log.open("wb") as file:
-        process = subprocess.Popen([sys.executable, *words], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [sys.executable, *words], cwd=ROOT, env=_environment(), stdout=file, stderr=subprocess.STDOUT
+        )
         _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     output = log.read_text(encoding="utf-8", errors="replace")
     assert process.returncode == 0, output[-3000:]
     return Measured(output, time.monotonic() - start, usage.ru_maxrss * 1024)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, without the limit that keeps test processes out of each other's way: this one runs for minutes."""
+    return {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}

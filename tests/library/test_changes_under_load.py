@@ -15,7 +15,7 @@ from ragturbo_runtime.library_bench.clustered import ClusteredKeys
 from ragturbo_runtime.library_bench.making import make_library
 from tests.library.changing import Changing, measure_while_adding
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.quiet]
 
 ENCODED_PER_SECOND = 100.0
 """What two cores encode of the small emoji family (docs/library.md): pictures do not come faster than that."""

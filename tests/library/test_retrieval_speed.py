@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from ragturbo_runtime.library.opened import Library
 from ragturbo_runtime.library.record import LibraryItem
@@ -18,6 +19,7 @@ from ragturbo_runtime.spaces import Spaces
 COUNT, EMBED, TOKENS, CHANNELS = 3_000, 128, 64, 192  # the bundled family's sizes, or more
 
 
+@pytest.mark.quiet
 def test_search_records_and_features_take_less_than_a_millisecond(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     keys = random.standard_normal((COUNT, EMBED), dtype=np.float32)

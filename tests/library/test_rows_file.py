@@ -81,6 +81,7 @@ def cold_and_warm(path: Path, wanted: NDArray[np.int64]) -> tuple[float, float]:
     return 1000 * (times[1] - times[0]), 1000 * (times[2] - times[1])
 
 
+@pytest.mark.quiet
 @pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the kernel cannot be told to forget a file")
 def test_the_rows_of_a_prompt_come_quickly(file: Path) -> None:
     """Four references: under 2 ms from the disk, under 0.2 ms from memory (the median of forty)."""

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.packaging.conftest import Environment, run
 
-pytestmark = [pytest.mark.slow, pytest.mark.network]
+pytestmark = [pytest.mark.slow, pytest.mark.network, pytest.mark.quiet]
 
 TORCH_SIDE = (
     "torch",

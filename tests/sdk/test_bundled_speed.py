@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 
+import pytest
+
 from ragturbo_sdk import Generator
 
 PICTURE_LIMIT = 0.1  # seconds, at batch 1
 
 
+@pytest.mark.quiet
 def test_a_picture_is_quick() -> None:
     """The best of ten: the limit is about the program, not about its neighbours."""
     seconds = []

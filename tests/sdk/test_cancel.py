@@ -117,6 +117,7 @@ def test_one_token_cancels_many_calls_and_only_those(generator: Generator) -> No
         assert [call.result(60) for call in calls] == ["cancelled"] * 3 + ["drawn"]
 
 
+@pytest.mark.quiet
 def test_a_running_graph_is_ended_between_two_operators(generator: Generator) -> None:
     """A batch of 64 takes long enough: the call returns at once, and the graph stops soon after."""
     token, progress = CancelToken(), threading.Event()

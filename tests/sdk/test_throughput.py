@@ -8,6 +8,7 @@ from tests.sdk.throughput import measure
 
 
 @pytest.mark.slow
+@pytest.mark.quiet
 @pytest.mark.parametrize("threads", [None, 1], ids=["all cores", "one thread"])
 def test_callers_gain_what_the_bare_graphs_gain(threads: int | None) -> None:
     """Minus 5 %; whatever else the machine does meanwhile is forgiven up to three times."""

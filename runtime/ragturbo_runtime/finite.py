@@ -8,8 +8,8 @@ from ragturbo_runtime.arrays import Array
 from ragturbo_runtime.errors import InferenceError
 
 FP16_HINT = (
-    "a file may be damaged, which Generator(bundle, verify='full') would name; of the flavour cuda-fp16 a graph may "
-    "have overflowed, and the portable bundle draws it"
+    "a file may be damaged, which Generator(bundle, verify='full') would name, or a graph in half precision has "
+    "overflowed; use the portable bundle, or export it again"
 )
 
 

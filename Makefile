@@ -37,7 +37,7 @@ CONFIG := training/configs/emoji.toml
 LOCK := --quiet --extra cpu --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test lint format package results study bench train export lock clean distclean
+.PHONY: help demo test lint format docs package results study bench train export lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ lint: .venv/.stamp ## ruff (rules and format) and mypy --strict
 format: .venv/.stamp ## let ruff rewrite the files
 	$(DEV) -m ruff check --fix .
 	$(DEV) -m ruff format .
+
+docs: .venv/.stamp ## the documentation as a site: site/index.html; any warning ends it
+	NO_MKDOCS_2_WARNING=1 $(DEV) -m mkdocs build --strict
 
 package: $(UV) ## dist/: the sdist, and the wheel that is built from it
 	rm -rf dist build *.egg-info runtime/*.egg-info
@@ -100,8 +103,8 @@ lock: $(UV) ## renew both constraints files from pyproject.toml; make lock ARGS=
 	$(UV) pip compile pyproject.toml $(LOCK) --constraints constraints-dev.txt --output-file constraints.txt
 
 clean: ## remove what the commands wrote, but no environment and no trained model
-	rm -rf build dist *.egg-info runtime/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis "$(PICTURE)"
-	find ragturbo_sdk runtime export training tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist site *.egg-info runtime/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis "$(PICTURE)"
+	find ragturbo_sdk runtime export training tests docs -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean ## clean, and remove the environments too
 	rm -rf .venv .venv-demo .venv-uv

@@ -68,7 +68,7 @@ class GenerationResult:
             index: Which picture, from 0.
 
         Returns:
-            What :func:`ragturbo_sdk.read_metadata` reads back from the saved file.
+            What ``read_metadata`` reads back from the saved file.
 
         Raises:
             IndexError: There are not so many pictures.

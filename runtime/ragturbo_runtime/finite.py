@@ -7,7 +7,10 @@ import numpy as np
 from ragturbo_runtime.arrays import Array
 from ragturbo_runtime.errors import InferenceError
 
-FP16_HINT = "a graph in half precision has overflowed; use the portable bundle, or export it again"
+FP16_HINT = (
+    "a file may be damaged, which Generator(bundle, verify='full') would name, or a graph in half precision has "
+    "overflowed; use the portable bundle, or export it again"
+)
 
 
 def require_finite(values: Array, *, graph: str) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from functools import cache
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from ragturbo_sdk._version import __version__
+from ragturbo_sdk.arguments import parse
 from tests.house.markdown import ROOT, Block, anchors, blocks, documents, links
 
 DOCUMENTS = documents()
@@ -101,6 +104,28 @@ def test_commands_in_the_docs_exist_and_know_their_options(document: Path) -> No
         known = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", help_text(module, *subcommand)))
         options = {word.partition("=")[0] for word in words if word.startswith("-")}
         assert options <= known, f"{line}: {module} does not know {sorted(options - known)}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name)
+def test_commands_in_the_docs_are_whole(document: Path) -> None:
+    """The program's own parser reads them: values that it would refuse, or a missing word, end the test."""
+    for line in console_lines(document):
+        match = COMMAND.match(line)
+        if match is None:
+            continue
+        words = shlex.split(match["rest"], comments=True)
+        if match["command"] or match["module"] == "ragturbo_sdk":
+            parse(words)
+        elif match["module"].startswith(("export.", "training.")):
+            read_by_module(match["module"], words)
+
+
+def read_by_module(module: str, words: list[str]) -> None:
+    """Let a tool's own parser read the words, where it has one apart from `main`."""
+    source = ROOT / f"{module.replace('.', '/')}.py"
+    hands_them_on = module == "training.evaluate" and words[0] == "own"
+    if source.is_file() and "def _parser()" in read(source) and not hands_them_on:
+        assert importlib.import_module(module)._parser().parse_args(words)
 
 
 def python_blocks(document: Path) -> list[Block]:

@@ -21,7 +21,18 @@ ROOT = Path(__file__).resolve().parents[2]
 # What commands write, and what git does not track (see .gitignore): never part of a distribution.
 GENERATED = shutil.ignore_patterns(
     *(".git", ".venv*", "__pycache__", "*.py[cod]", "*.egg-info", ".*_cache", ".hypothesis", ".DS_Store"),
-    *("runs", "work", "build", "dist", "failures", "*.partial", "*.tmp", "*.resume", "ragturbo-demo.png"),
+    *(
+        "runs",
+        "work",
+        "build",
+        "dist",
+        "site",
+        "failures",
+        "*.partial",
+        "*.tmp",
+        "*.resume",
+        "ragturbo-demo.png",
+    ),
 )
 
 

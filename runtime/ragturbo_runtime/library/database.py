@@ -49,8 +49,10 @@ def open_for_reading(directory: Path) -> sqlite3.Connection:
         A connection. Where the folder cannot be written, nobody writes to it now: no lock is taken and no file made.
 
     Raises:
-        RetrievalError: There are no records, or they cannot be read.
+        RetrievalError: There is no folder, there are no records, or they cannot be read.
     """
+    if not directory.is_dir():
+        raise RetrievalError(f"{directory}: no such folder", hint="ragturbo library build makes one")
     if os.access(directory, os.W_OK):
         return _recovering(directory, lambda: _connect(directory, "mode=ro"))
     log = directory / f"{RECORDS_FILE}-wal"

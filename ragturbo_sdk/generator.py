@@ -40,7 +40,7 @@ from ragturbo_sdk.library import Library
 from ragturbo_sdk.reference import keep
 from ragturbo_sdk.result import GenerationResult
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 BUNDLED_MODEL = Path(__file__).resolve().parent / "bundles" / "emoji"
 

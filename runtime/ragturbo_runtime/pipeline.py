@@ -59,7 +59,7 @@ class Pipeline:
         """Wire opened parts together; ``Pipeline.load`` is the way in."""
         spec = bundle.manifest.adapter
         self.bundle = bundle
-        self.device = parts.options.device.name
+        self.device: str = parts.options.device.name
         self.library: Library | None = parts.library
         self._options, self._tokenizer = parts.options, parts.tokenizer
         self._schedule = parts.schedule

@@ -17,8 +17,9 @@ from pathlib import Path
 from tests.release import changelog, contents, versions
 from tests.release.candidate import Candidate, Fault, build, run
 from tests.release.checksums import NAME, checksums, sha256
-from tests.release.installation import check_installed, write_bill
+from tests.release.installation import check_installed
 from tests.release.interpreters import find_pythons
+from tests.release.materials import check_materials
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKS: tuple[tuple[str, Callable[[Candidate], str]], ...] = (
@@ -94,7 +95,7 @@ def _install(report: Report, candidate: Candidate, folder: Path) -> None:
         else:
             report.check(f"Python {version}", lambda python=python: check_installed(candidate, python))  # type: ignore[misc]
     found = next((python for python in pythons.values() if python), Path(sys.executable))
-    report.check("materials", lambda: write_bill(candidate, found, folder)[1])
+    report.check("materials", lambda: check_materials(candidate, found, folder))
 
 
 def _publish(report: Report, candidate: Candidate, folder: Path, out: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import tarfile
 from dataclasses import replace
@@ -9,15 +11,18 @@ from pathlib import Path
 
 import pytest
 
+from ragturbo_runtime.bundle import Bundle
+from ragturbo_sdk._version import __version__
 from tests.release.candidate import Candidate, Fault, run, version_of
 from tests.release.changelog import check_changelog, notes
 from tests.release.checksums import checksums
 from tests.release.conftest import FILES, pack_sdist, pack_wheel
-from tests.release.contents import LARGEST, check_files, check_sizes
+from tests.release.contents import BUNDLE, LARGEST, check_bundle, check_files, check_sizes
 from tests.release.interpreters import PROMISED, find_pythons
 from tests.release.repack import repack
-from tests.release.versions import check_documents, check_versions
+from tests.release.versions import check_bundle_range, check_documents, check_versions
 
+ROOT = Path(__file__).resolve().parents[2]
 TAGGED = ("v1.2.0",)
 
 
@@ -146,3 +151,35 @@ def test_pythons_are_what_they_are_called() -> None:
 def test_a_command_that_fails_is_told_with_what_it_said(tmp_path: Path) -> None:
     with pytest.raises(Fault, match=r"(?s)exit status 1.*not a git repository"):
         run(["git", "-C", tmp_path, "log"], cwd=tmp_path)
+
+
+def packed_bundle(candidate: Candidate, bundle: Path, **changed: bytes) -> Candidate:
+    """A wheel that holds a whole bundle, but for what is changed."""
+    files = {
+        path.relative_to(bundle).as_posix(): path.read_bytes() for path in bundle.rglob("*") if path.is_file()
+    }
+    inside = {f"{BUNDLE}/{name}": data for name, data in {**files, **changed}.items()}
+    return replace(candidate, wheel=pack_wheel(candidate.clone.parent, **inside))
+
+
+def test_a_whole_bundle_passes_and_each_changed_file_is_named(
+    candidate: Candidate, nano_bundle: Path
+) -> None:
+    assert "each with its hash" in check_bundle(packed_bundle(candidate, nano_bundle))
+    for name, data in (("tokenizer.json", b"{}"), ("unnamed.onnx", b"x")):
+        with pytest.raises(Fault, match=rf"than in its manifest: \['{name}'\]"):
+            check_bundle(packed_bundle(candidate, nano_bundle, **{name: data}))
+
+
+def test_a_bundle_for_other_versions_is_refused(candidate: Candidate, nano_bundle: Path) -> None:
+    shutil.copytree(nano_bundle, candidate.clone / BUNDLE)
+    assert check_bundle_range(replace(candidate, version="0.1.0")).startswith("the bundle is for >=")
+    with pytest.raises(Fault, match="refuses the version: .* this is 99.0.0"):
+        check_bundle_range(replace(candidate, version="99.0.0"))
+
+
+def test_the_exporter_writes_a_range_that_this_version_is_in(nano_bundle: Path) -> None:
+    source = (ROOT / "export" / "manifest.py").read_text(encoding="utf-8")
+    (written,) = re.findall(r'^SDK_RANGE = "([^"]+)"$', source, re.MULTILINE)
+    opened = Bundle.load(nano_bundle)
+    Bundle(opened.path, replace(opened.manifest, sdk=written)).require_sdk(__version__)

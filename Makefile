@@ -37,10 +37,10 @@ CONFIG := training/configs/emoji.toml
 LOCK := --quiet --extra cpu --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test lint format docs package results study bench train export lock clean distclean
+.PHONY: help demo test lint format docs package release-check results study bench train export lock clean distclean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ── what a newcomer types ─────────────────────────────────────────────────────────────────────────
 
@@ -71,6 +71,9 @@ package: $(UV) ## dist/: the sdist, and the wheel that is built from it
 	rm -rf dist build *.egg-info runtime/*.egg-info
 	$(UV) build --python $(PYTHON) --build-constraints constraints-dev.txt --out-dir dist .
 	@ls -l dist
+
+release-check: .venv/.stamp ## dist/: all that a release publishes, built from a clean clone of HEAD and checked
+	$(DEV) -m tests.release --out dist
 
 train: .venv/.stamp ## a family from nothing, adapter included: make train FAMILY=runs/mine; goes on where it stopped
 	$(DEV) -m training.family --config $(CONFIG) --out $(FAMILY) --until vae

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import NoReturn
 
 from ragturbo_sdk._version import __version__
+from ragturbo_sdk.completion import SHELLS
 from ragturbo_sdk.errors import InvalidInputError
+from ragturbo_sdk.examples import add_examples
 from ragturbo_sdk.library_arguments import add_library
 
-COMMANDS = ("generate", "demo", "library", "bench", "info", "doctor")
+COMMANDS = ("generate", "demo", "library", "bench", "info", "doctor", "completion")
 _USAGE = """ragturbo PROMPT [-o FILE] [options]
-       ragturbo {generate,demo,library,bench,info,doctor} [options]"""
+       ragturbo {generate,demo,library,bench,info,doctor,completion} [options]"""
 _EXAMPLES = """examples:
   ragturbo "a cat left of two pizzas" -o cat.png
   ragturbo "a big dog at the beach" -o dog.png -n 4 --seed 7 --json
@@ -54,7 +56,7 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
         example = _EXAMPLES.splitlines()[1].strip()
         raise InvalidInputError("no prompt was given", argument="prompt", hint=f"try {example}")
     named = words[0] in COMMANDS or words[0] in ("-h", "--help", "--version")
-    arguments = _parser().parse_args(list(words) if named else ["generate", *words])
+    arguments = build_parser().parse_args(list(words) if named else ["generate", *words])
     if not named and arguments.prompt in COMMANDS:
         hint = (
             f"put it first: ragturbo {arguments.prompt} ..., or draw it: ragturbo generate {arguments.prompt}"
@@ -63,7 +65,8 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     return arguments
 
 
-def _parser() -> _Parser:
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the whole command line; its complaints are errors of ours."""
     parser = _Parser(
         prog="ragturbo",
         usage=_USAGE,
@@ -88,6 +91,10 @@ def _parser() -> _Parser:
     _add_doctor(
         commands.add_parser("doctor", help="say what is here, and what is in the way", allow_abbrev=False)
     )
+    _add_completion(
+        commands.add_parser("completion", help="print a script that completes ragturbo", allow_abbrev=False)
+    )
+    add_examples(parser)
     return parser
 
 
@@ -157,6 +164,15 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
         "comes with its cure. Exit status 1 if the device cannot be used."
     )
     _add_place(parser)
+
+
+def _add_completion(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print the script that makes a shell complete ragturbo's commands, options and paths. Put it where your "
+        "shell looks for such scripts. It is no data, so there is no --json."
+    )
+    parser.add_argument("shell", choices=SHELLS, help="whose script to print")
+    parser.set_defaults(bundle=None, verbose=False)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -40,7 +40,7 @@ from ragturbo_sdk.reference import keep
 from ragturbo_sdk.result import GenerationResult
 from ragturbo_sdk.telemetry import event
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 BUNDLED_MODEL = Path(__file__).resolve().parent / "bundles" / "emoji"
 

@@ -7,7 +7,7 @@ import threading
 
 from ragturbo_runtime.providers import CPU, CUDA, Device
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _lock = threading.Lock()
 _registered: dict[str, int | None] = {}

@@ -24,7 +24,7 @@ from ragturbo_runtime.tensors import Tensor, describe
 if TYPE_CHECKING:
     import onnxruntime
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 MAX_CAPTURES = 16
 """Sets of shapes that one graph is recorded for. Recordings are kept: the CUDA provider frees none before its session

@@ -67,7 +67,7 @@ class BundleError(RagTurboError):
     def __init__(self, message: str, *, path: str | Path, hint: str | None = None) -> None:
         """Keep the path beside the message."""
         super().__init__(message, hint=hint)
-        self.path = Path(path)
+        self.path: Path = Path(path)
 
 
 class BundleNotFoundError(BundleError, FileNotFoundError):
@@ -96,7 +96,7 @@ class ProviderUnavailableError(RagTurboError):
         """Keep what was asked for and what there is."""
         super().__init__(message, hint=hint)
         self.requested = requested
-        self.available = tuple(available)
+        self.available: tuple[str, ...] = tuple(available)
 
 
 class InvalidInputError(RagTurboError, ValueError):
@@ -147,7 +147,7 @@ class OutputError(RagTurboError, OSError):
     def __init__(self, message: str, *, path: str | Path, hint: str | None = None) -> None:
         """Keep the path beside the message."""
         super().__init__(message, hint=hint)
-        self.path = Path(path)
+        self.path: Path = Path(path)
 
 
 class PromptTruncatedWarning(UserWarning):

@@ -27,7 +27,7 @@ from ragturbo_runtime.session import GraphSession
 from ragturbo_runtime.session_options import SessionOptions
 from ragturbo_runtime.tokenizer import Tokenizer
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 WORKERS = 2
 """Graphs that load at once: edge boxes have few cores, and each needs room for its weights twice while it loads."""

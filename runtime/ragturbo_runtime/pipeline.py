@@ -58,7 +58,7 @@ class Pipeline:
         """Wire opened parts together; ``Pipeline.load`` and ``Pipeline.clone`` are the ways in."""
         spec = bundle.manifest.adapter
         self.bundle = bundle
-        self.device = parts.options.device.name
+        self.device: str = parts.options.device.name
         self._parts, self._schedule = parts, parts.schedule
         self._graphs = Graphs(parts.graphs)
         self._text = TextEncoder(self._graphs, parts.tokenizer, bundle.manifest.text.embed_dim)

@@ -15,7 +15,7 @@ from ragturbo_runtime.providers import Device, cpu_device, find_device
 from ragturbo_runtime.session import GraphSession
 from ragturbo_runtime.session_options import SessionOptions
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 GRAPHS = {"cpu": ("adapter",), "cuda": ("adapter", "vae_decoder")}
 """The smallest graph; on a card also one with convolutions, which alone need cuDNN."""

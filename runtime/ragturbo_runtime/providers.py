@@ -11,7 +11,7 @@ from ragturbo_runtime.cuda_libraries import preload_libraries
 from ragturbo_runtime.diagnosis import INSTALL_CUDA, examine
 from ragturbo_runtime.errors import InvalidInputError, ProviderUnavailableError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"

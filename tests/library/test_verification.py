@@ -135,7 +135,7 @@ def test_records_of_any_kind_are_refused_or_harmless(
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("format", "3", "format is '3', expected 2; build the library again"),
+        ("format", "two", "format is 'two', expected 2 to 65536; build the library again"),
         ("rows", "99", r"keys-000001\.i8: 240 bytes, expected 1980 = 99 rows of 20"),
         ("indexed", "13", r"indexed is 13, expected at most rows \(12\)"),
         ("embed_dim", "0", "embed_dim is '0', expected 1 to 65536"),

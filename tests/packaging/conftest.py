@@ -2,6 +2,9 @@
 
 A copy, because building writes into the source folder, and because what a build leaves there would hide
 what the sdist forgot.
+
+``make release-check`` names files that are built already (RAGTURBO_DIST) and the Python to install them with
+(RAGTURBO_PYTHON), so that these tests see the very bytes that are published.
 """
 
 from __future__ import annotations
@@ -12,10 +15,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from tests.release.candidate import uv
 
 ROOT = Path(__file__).resolve().parents[2]
 # What commands write, and what git does not track (see .gitignore): never part of a distribution.
@@ -65,17 +69,6 @@ class Environment:
         return folder
 
 
-def uv() -> str:
-    """The uv of the development set, or the one on the path."""
-    if find_spec("uv"):
-        from uv import find_uv_bin
-
-        return str(find_uv_bin())
-    found = shutil.which("uv")
-    assert found, "no uv: install the test group (make test does)"
-    return found
-
-
 def run(command: Sequence[str | Path], *, cwd: Path) -> str:
     """Run a command that must succeed; returns its standard output."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "VIRTUAL_ENV"))}
@@ -90,6 +83,8 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
     base = tmp_path_factory.mktemp("build")
     tree, out = base / "tree", base / "dist"
     shutil.copytree(ROOT, tree, ignore=GENERATED)
+    if built := os.environ.get("RAGTURBO_DIST"):
+        return found_in(Path(built), tree)
     pins = tree / "constraints-dev.txt"
     command = [
         uv(),
@@ -103,8 +98,12 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
         out,
     ]
     run([*command, tree], cwd=base)  # without --sdist or --wheel: the wheel is built from the sdist
-    (sdist,) = out.glob("*.tar.gz")
-    (wheel,) = out.glob("*.whl")
+    return found_in(out, tree)
+
+
+def found_in(folder: Path, tree: Path) -> Distributions:
+    """The one sdist and the one wheel of a folder."""
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     return Distributions(tree, sdist, wheel)
 
 
@@ -112,7 +111,8 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Distributions:
 def environment(distributions: Distributions, tmp_path_factory: pytest.TempPathFactory) -> Environment:
     """The wheel, installed with the pinned runtime set into an environment that had nothing in it."""
     path = tmp_path_factory.mktemp("clean") / "environment"
-    run([uv(), "venv", "--quiet", "--python", sys.executable, path], cwd=path.parent)
+    python = os.environ.get("RAGTURBO_PYTHON", sys.executable)
+    run([uv(), "venv", "--quiet", "--python", python, path], cwd=path.parent)
     environment = Environment(path)
     install = [uv(), "pip", "install", "--quiet", "--python", environment.python]
     pins = ["--constraint", distributions.tree / "constraints.txt"]

@@ -95,7 +95,7 @@ def test_first_picture_of_a_new_process_comes_quickly(environment: Environment, 
 def test_import_is_quick(environment: Environment, tmp_path: Path, line: str) -> None:
     """The whole process less an empty one, so that nothing the import needs is left out."""
     empty, importing = (
-        min(seconds_of([environment.python, "-I", "-c", code], cwd=tmp_path) for _ in range(5))
+        min(seconds_of([environment.python, "-I", "-c", code], cwd=tmp_path) for _ in range(12))
         for code in ("pass", line)
     )
     assert importing - empty < IMPORT_LIMIT, (importing, empty)

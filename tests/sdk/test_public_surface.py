@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from difflib import unified_diff
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from ragturbo_sdk import (
     LoadProgress,
     Reference,
 )
+from tests.sdk.signatures import FILE, signature_text, surface
 
 PUBLIC = [
     "BundleCorruptError",
@@ -54,6 +56,23 @@ def test_the_surface() -> None:
     assert dir(ragturbo_sdk) == PUBLIC
     for name in PUBLIC:
         assert getattr(ragturbo_sdk, name) is not None
+
+
+def test_every_signature() -> None:
+    """Names, kinds, defaults and annotations; each change is one of the interface: docs/compatibility.md."""
+    difference = "\n".join(
+        unified_diff(FILE.read_text("utf-8").splitlines(), surface().splitlines(), lineterm="")
+    )
+    assert not difference, f"if it is meant: python -m tests.sdk.signatures\n{difference}"
+
+
+def test_signatures_are_told_apart() -> None:
+    """The test above is only as good as this."""
+
+    def changed(a: int, /, b: str = "x", *c: int, d: float = 1.0, **e: int) -> None: ...
+
+    assert signature_text(changed) == "(a: int, /, b: str = 'x', *c: int, d: float = 1.0, **e: int) -> None"
+    assert "**" not in "".join(line for line in surface().splitlines() if "Warning" not in line)
 
 
 def test_other_names_are_refused() -> None:

@@ -26,7 +26,7 @@ from ragturbo_runtime.index.kinds import (
 from ragturbo_runtime.index.partition import leaves_of
 from ragturbo_runtime.library.layout import Layout
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 EXACT_BELOW = 20_000
 """Below this many keys an exact scan is as fast as an index (ScaNN's docs/algorithms.md)."""

@@ -55,7 +55,9 @@ class RankedIndex:
             effort: From `ragturbo_runtime.index.effort`.
             candidates: Ranked for each query, at least.
         """
-        self.count, self.effort, self._candidates = proposer.count, effort, candidates
+        self.count: int = proposer.count
+        self.effort: int = effort
+        self._candidates = candidates
         self._proposer, self._keys = proposer, keys
 
     def search(

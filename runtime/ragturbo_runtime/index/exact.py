@@ -34,7 +34,7 @@ class ExactIndex:
             RetrievalError: A key is not finite.
         """
         self._room = _Room(_finite(keys).T)
-        self.count = len(keys)
+        self.count: int = len(keys)
 
     def extended(self, keys: Array) -> ExactIndex:
         """Return an index with more keys behind these.

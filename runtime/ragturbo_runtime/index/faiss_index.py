@@ -29,7 +29,8 @@ class FaissProposer:
 
     def __init__(self, index: Any) -> None:  # noqa: ANN401 - faiss has no type information
         """Wrap an IndexIVFPQFastScan; `load_faiss` reads one."""
-        self._index, self.count = index, int(index.ntotal)
+        self._index = index
+        self.count: int = int(index.ntotal)
 
     def propose(self, queries: Keys, candidates: int, effort: int) -> NDArray[np.int64]:
         """Propose rows: see `ragturbo_runtime.index.candidates.Proposer`.

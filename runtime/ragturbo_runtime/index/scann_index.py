@@ -31,7 +31,8 @@ class ScannProposer:
 
     def __init__(self, searcher: ScannSearcher) -> None:
         """Wrap a loaded searcher; `load_scann` reads one."""
-        self._searcher, self.count = searcher, int(searcher.size())
+        self._searcher = searcher
+        self.count: int = int(searcher.size())
 
     def propose(self, queries: Keys, candidates: int, effort: int) -> NDArray[np.int64]:
         """Propose rows: see `ragturbo_runtime.index.candidates.Proposer`.

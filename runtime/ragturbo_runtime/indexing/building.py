@@ -24,7 +24,7 @@ from ragturbo_runtime.library.layout import RECORDS_FILE, Layout
 from ragturbo_runtime.library.whole import key_dtype_for
 from ragturbo_runtime.library.writer import LibraryWriter
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _SAMPLE = 128
 """Pictures that the features' scale is taken from, evenly spread over the collection."""

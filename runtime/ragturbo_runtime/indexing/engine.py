@@ -79,7 +79,8 @@ class LocalEngine:
             encoder: Of the bundle.
             side: Pixels that it reads.
         """
-        self._encoder, self._side, self.size = encoder, side, batch_size(side)
+        self._encoder, self._side = encoder, side
+        self.size: int = batch_size(side)
 
     def encode(self, chunks: Iterable[Chunk]) -> Iterator[Encoded]:
         """Encode chunks: see `Engine.encode`."""

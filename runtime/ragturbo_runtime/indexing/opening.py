@@ -14,7 +14,7 @@ from ragturbo_runtime.session import GraphSession
 from ragturbo_runtime.session_options import SessionOptions
 from ragturbo_runtime.tokenizer import Tokenizer
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def open_encoder(bundle: Bundle, *, device: str = "auto", threads: int | None = None) -> PictureEncoder:

@@ -26,7 +26,7 @@ from ragturbo_runtime.library.layout import RECORDS_FILE, Layout
 from ragturbo_runtime.library.rows_file import map_rows
 from ragturbo_runtime.library.writer import LibraryWriter
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 1 << 26
 

@@ -40,7 +40,7 @@ class CurrentView:
         self._records = SharedRecords(directory)
         try:
             self._version = self._records.read(data_version)
-            self.last = self._records.read(lambda records: self._take(records, None))
+            self.last: LibraryView = self._records.read(lambda records: self._take(records, None))
         except BaseException:
             self._records.close()
             raise

@@ -16,6 +16,7 @@ from ragturbo_runtime.library.layout import (
     CHANGING,
     RECORDS_FILE,
     Layout,
+    OtherFormatError,
     layout_from_meta,
     layout_to_meta,
     numbers_from_meta,
@@ -186,6 +187,8 @@ def _from_meta(
         return parse(dict(connection.execute(f"SELECT name, value FROM meta {which}")))
     except sqlite3.Error as exc:
         raise unreadable(directory, exc) from exc
+    except OtherFormatError as exc:
+        raise RetrievalError(f"{directory}: {exc}", hint=exc.hint) from exc
     except ValueError as exc:
         raise RetrievalError(f"{directory / RECORDS_FILE}: meta: {exc}", hint=HINT) from exc
 

@@ -17,9 +17,22 @@ from ragturbo_runtime.library.key_rows import KEY_DTYPES, KeyDtype, key_row
 from ragturbo_runtime.spaces import Spaces
 
 FORMAT = 2
-"""Of the folder. Format 1 came with ragturbo-sdk before 0.3."""
+"""Of the folder. Format 1, which records did not name yet, came inside the bundles of the first ragturbo-sdk 0.1.0."""
 RECORDS_FILE = "records.sqlite"
 LOCK_FILE = "writer.lock"
+
+
+class OtherFormatError(ValueError):
+    """The folder is of another format, and nothing in it is damaged.
+
+    Attributes:
+        hint: The way out.
+    """
+
+    def __init__(self, found: int, *, hint: str) -> None:
+        """Say what was found and what is read."""
+        super().__init__(f"the library's format is {found}, this version of ragturbo reads {FORMAT}")
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -95,9 +108,10 @@ def layout_from_meta(meta: dict[str, str | bytes]) -> Layout:
         The layout.
 
     Raises:
+        OtherFormatError: Another version wrote it.
         ValueError: Something is missing or out of range; says what.
     """
-    _number(meta, "format", FORMAT, FORMAT)
+    _check_format(meta)
     generation, rows, indexed, version = numbers_from_meta(meta)
     layout = Layout(
         generation=generation,
@@ -139,6 +153,15 @@ def layout_to_meta(layout: Layout) -> dict[str, str | bytes]:
     texts = {name: str(getattr(layout, name)) for name in names}
     spaces = {} if layout.spaces is None else asdict(layout.spaces)
     return {"format": str(FORMAT), **texts, **spaces, "scale": layout.scale.astype("<f4").tobytes()}
+
+
+def _check_format(meta: dict[str, str | bytes]) -> None:
+    if not {"format", *CHANGING} & meta.keys():
+        hint = "build it again from its pictures (ragturbo library build); one of a bundle comes with a newer bundle"
+        raise OtherFormatError(1, hint=hint)
+    found = _number(meta, "format", FORMAT, 1 << 16)
+    if found > FORMAT:
+        raise OtherFormatError(found, hint="upgrade ragturbo-sdk")
 
 
 def _number(meta: dict[str, str | bytes], name: str, low: int, high: int = 1 << 40) -> int:

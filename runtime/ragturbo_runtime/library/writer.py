@@ -30,6 +30,7 @@ from ragturbo_runtime.library.database import (
 )
 from ragturbo_runtime.library.feature_rows import encode_features
 from ragturbo_runtime.library.key_rows import encode_keys
+from ragturbo_runtime.library.layout import Layout
 from ragturbo_runtime.library.lock import WriterLock
 from ragturbo_runtime.library.record import LibraryItem
 from ragturbo_runtime.library.rows_file import append_rows
@@ -62,9 +63,9 @@ class LibraryWriter:
             raise RetrievalError(f"{directory}: no such folder", hint="ragturbo library build makes one")
         self._lock = WriterLock(directory)
         try:
-            self.records = open_for_writing(directory)
+            self.records: sqlite3.Connection = open_for_writing(directory)
             try:
-                self.layout = read_layout(self.records, directory)
+                self.layout: Layout = read_layout(self.records, directory)
             except BaseException:
                 self.records.close()
                 raise

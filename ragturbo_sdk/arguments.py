@@ -12,9 +12,9 @@ from ragturbo_sdk._version import __version__
 from ragturbo_sdk.errors import InvalidInputError
 from ragturbo_sdk.library_arguments import add_library
 
-COMMANDS = ("generate", "demo", "library", "bench", "info", "doctor")
+COMMANDS = ("generate", "demo", "library", "bench", "info", "doctor", "playground")
 _USAGE = """ragturbo PROMPT [-o FILE] [options]
-       ragturbo {generate,demo,library,bench,info,doctor} [options]"""
+       ragturbo {generate,demo,library,bench,info,doctor,playground} [options]"""
 _EXAMPLES = """examples:
   ragturbo "a cat left of two pizzas" -o cat.png
   ragturbo "a big dog at the beach" -o dog.png -n 4 --seed 7 --json
@@ -23,6 +23,7 @@ _EXAMPLES = """examples:
   ragturbo library build PICTURES --out my-library
   ragturbo "my red mug" -o mug.png --library my-library
   ragturbo bench --json
+  ragturbo playground
   ragturbo doctor --device cuda
 
 A prompt alone means generate; all options of a command: ragturbo COMMAND --help
@@ -87,6 +88,9 @@ def _parser() -> _Parser:
     _add_common(commands.add_parser("info", help="describe the model and the device", allow_abbrev=False))
     _add_doctor(
         commands.add_parser("doctor", help="say what is here, and what is in the way", allow_abbrev=False)
+    )
+    _add_playground(
+        commands.add_parser("playground", help="a page in the browser to try things out", allow_abbrev=False)
     )
     return parser
 
@@ -157,6 +161,18 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
         "comes with its cure. Exit status 1 if the device cannot be used."
     )
     _add_place(parser)
+
+
+def _add_playground(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Open a page of this machine where a prompt is drawn without and with retrieval, and where own pictures can be "
+        "added. Needs the extra playground. Ctrl-C ends it."
+    )
+    parser.add_argument(
+        "--port", type=int, default=7860, metavar="N", help="of 127.0.0.1; 0 for any free one (default: 7860)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
+    _add_common(parser)
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:

@@ -112,6 +112,12 @@ def _library(arguments: argparse.Namespace) -> Answer:
     return run_library(arguments)
 
 
+def _playground(arguments: argparse.Namespace) -> Answer:
+    from ragturbo_sdk.playground.command import run_playground
+
+    return run_playground(arguments)
+
+
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], Answer]] = {
     "generate": _generate,
     "demo": _demo,
@@ -119,6 +125,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], Answer]] = {
     "bench": _bench,
     "info": _info,
     "doctor": _doctor,
+    "playground": _playground,
 }
 
 

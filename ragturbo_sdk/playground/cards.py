@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from ragturbo_sdk.playground.session import SOURCE, Drawn
 from ragturbo_sdk.png import encode_png
@@ -109,9 +109,14 @@ def _card(reference: Reference) -> str:
 
 
 def _row(stage: str, without: Mapping[str, float], retrieved: Mapping[str, float]) -> str:
-    cells: Sequence[str] = [f"{times[stage]:.2f}" if stage in times else "–" for times in (without, retrieved)]
+    cells = [_milliseconds(timings.get(stage, 0)) for timings in (without, retrieved)]
     kind = ' class="rt-total"' if stage == "total" else ""
     return f"<tr{kind}><td>{escape(stage.replace('_', ' '))}</td><td>{cells[0]}</td><td>{cells[1]}</td></tr>"
+
+
+def _milliseconds(time: float) -> str:
+    """A stage that did not run took exactly nothing."""
+    return f"{time:.2f}" if time else "–"
 
 
 def _uri(png: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ from ragturbo_sdk.playground.session import Session
 
 if TYPE_CHECKING:
     import gradio
+
+_LONGEST = 400
+"""Letters of a warning: it lies over the pictures for a while."""
 
 
 def build_page(session: Session) -> gradio.Blocks:
@@ -77,9 +81,11 @@ def _adding(session: Session) -> tuple[Any, Any, Any]:
 
     with gradio.Accordion("Add your own picture", elem_id="rt-adding"):
         # Not gradio's picture field: that one decodes the file itself, and fails with a traceback of its own.
-        picture = gradio.File(type="binary", file_types=["image"], label="Picture", height=120, elem_id="rt-file")
+        picture = gradio.File(
+            type="binary", file_types=["image"], label="Picture", height=120, elem_id="rt-file"
+        )
         caption = gradio.Textbox(
-            label="Caption", placeholder="what it shows, for example: my red mug", elem_id="rt-own-caption"
+            label="Caption", placeholder="for example: my red mug", elem_id="rt-own-caption"
         )
         button = gradio.Button("Add to the library", elem_id="rt-add")
         gradio.HTML(library_note(session), elem_id="rt-library")
@@ -106,11 +112,19 @@ def _connect_drawing(session: Session, button: Any, inputs: list[Any], outputs: 
                 prompt, seed=None if seed is None else int(seed), strength=strength, references=int(count)
             )
         for warning in drawn.warnings:
-            gradio.Warning(escape(warning), title="Prompt")
+            gradio.Warning(escape(textwrap.shorten(warning, _LONGEST, placeholder=" …")))
         return pictures(drawn), references(drawn, len(session.generator.library)), times(drawn)
 
     triggers = [button.click, inputs[0].submit]
-    gradio.on(triggers, draw, inputs, outputs, api_visibility="private", show_progress="minimal")
+    gradio.on(
+        triggers,
+        draw,
+        inputs,
+        outputs,
+        api_visibility="private",
+        show_progress="minimal",
+        show_progress_on=outputs[0],
+    )
 
 
 def _connect_adding(session: Session, picture: Any, caption: Any, button: Any, top: Any) -> None:  # noqa: ANN401
@@ -119,10 +133,12 @@ def _connect_adding(session: Session, picture: Any, caption: Any, button: Any, t
     def add(file: bytes | None, text: str) -> tuple[None, str, str]:
         with _told():
             session.add(file, text)
-        gradio.Info(f"Prompts can now find “{escape(text.strip())}”.", title="Added")
+        gradio.Info(f"Prompts can now find “{escape(text.strip())}”.")
         return None, "", header(session)
 
-    button.click(add, [picture, caption], [picture, caption, top], api_visibility="private")
+    button.click(
+        add, [picture, caption], [picture, caption, top], api_visibility="private", show_progress="hidden"
+    )
 
 
 @contextmanager
@@ -134,4 +150,4 @@ def _told() -> Iterator[None]:
         yield
     except RagTurboError as error:
         text = escape(error.message) + (f"<br>{escape(error.hint)}" if error.hint else "")
-        raise gradio.Error(text, title="Not done", print_exception=False) from error
+        raise gradio.Error(text, print_exception=False) from error

@@ -92,9 +92,11 @@ def _theme() -> gradio.themes.Default:
     """Gradio's own, in the fonts that the machine has: nothing is fetched."""
     import gradio
 
-    return gradio.themes.Default(
+    theme = gradio.themes.Default(
         primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
     )
+    # As it comes, small print is too pale to be read.
+    return theme.set(body_text_color_subdued="*neutral_500", block_info_text_color="*neutral_500")
 
 
 def _unusable(port: int, error: Exception) -> InvalidInputError:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+# An error is said once, in a message; gradio would also stamp it on every field that was to be filled.
 CSS = """
+[data-testid="status-tracker"] .error, [data-testid="status-tracker"] .clear-status { display: none; }
 .rt-header { display: flex; flex-wrap: wrap; gap: 8px; align-items: center; }
 .rt-header b { font-size: 1.5rem; margin-right: 6px; }
 .rt-header span { padding: 2px 10px; border: 1px solid var(--border-color-primary); border-radius: 999px;

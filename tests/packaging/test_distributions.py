@@ -100,7 +100,13 @@ def test_metadata_asks_for_the_runtime_alone(distributions: Distributions) -> No
         for extra in metadata(distributions).get_all("Provides-Extra", [])
     }
     assert always == RUNTIME
-    assert by_extra == {"cpu": {"onnxruntime"}, "cuda": {"onnxruntime-gpu"}, "faiss": {"faiss-cpu"}}
+    assert by_extra == {
+        "cpu": {"onnxruntime"},
+        "cuda": {"onnxruntime-gpu"},
+        "faiss": {"faiss-cpu"},
+        "playground": {"gradio"},
+        "telemetry": {"opentelemetry-api"},
+    }
 
 
 @pytest.mark.parametrize(

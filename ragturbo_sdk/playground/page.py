@@ -32,7 +32,8 @@ def build_page(session: Session) -> gradio.Blocks:
     """
     import gradio
 
-    with gradio.Blocks(title="ragturbo playground", analytics_enabled=False) as page:
+    page = gradio.Blocks(title="ragturbo playground", analytics_enabled=False)
+    with page:
         top = gradio.HTML(lambda: header(session))  # called whenever the page is opened
         with gradio.Row():
             with gradio.Column(scale=2, min_width=320):

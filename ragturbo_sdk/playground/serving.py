@@ -88,7 +88,7 @@ def listening(page: gradio.Blocks, port: int) -> Iterator[str]:
         page.close(verbose=False)
 
 
-def _theme() -> gradio.themes.Default:
+def _theme() -> gradio.themes.Base:
     """Gradio's own, in the fonts that the machine has: nothing is fetched."""
     import gradio
 

@@ -27,8 +27,11 @@ CSS = """
 .rt-bar { height: 4px; border-radius: 2px; background: var(--border-color-primary); margin-top: 4px; }
 .rt-bar i { display: block; height: 100%; border-radius: 2px; background: var(--color-accent); }
 .rt-unused { opacity: 0.55; }
+.rt-note code { white-space: nowrap; }
 .rt-times { border-collapse: collapse; font-size: 0.85rem; min-width: 320px; }
-.rt-times th, .rt-times td { padding: 2px 24px 2px 0; text-align: right; font-variant-numeric: tabular-nums; }
+.rt-times, .rt-times * { border: 0 !important; }
+.rt-times th, .rt-times td { padding: 2px 24px 2px 0 !important; text-align: right;
+  font-variant-numeric: tabular-nums; }
 .rt-times th:first-child, .rt-times td:first-child { text-align: left; }
-.rt-total td { font-weight: 600; border-top: 1px solid var(--border-color-primary); }
+.rt-total td { font-weight: 600; border-top: 1px solid var(--border-color-primary) !important; }
 """

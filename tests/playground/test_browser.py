@@ -72,7 +72,6 @@ class Page:
 
     def metadata(self, name: str) -> dict[str, Any]:
         """How a picture was made."""
-        self.file(name)
         return read_metadata(self.file(name))
 
     def file(self, name: str) -> Path:

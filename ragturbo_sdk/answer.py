@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 
@@ -13,6 +13,8 @@ class Answer(NamedTuple):
     text: str
     status: int = 0
     """The exit status."""
+    afterwards: Callable[[int], object] | None = None
+    """What goes on once the text is printed, for a command that stays; called with the exit status so far."""
 
 
 def as_json(data: Mapping[str, Any]) -> str:

@@ -14,9 +14,9 @@ from ragturbo_sdk.errors import InvalidInputError
 from ragturbo_sdk.examples import add_examples
 from ragturbo_sdk.library_arguments import add_library
 
-COMMANDS = ("generate", "demo", "library", "bench", "info", "doctor", "completion")
+COMMANDS = ("generate", "demo", "library", "bench", "info", "doctor", "playground", "completion")
 _USAGE = """ragturbo PROMPT [-o FILE] [options]
-       ragturbo {generate,demo,library,bench,info,doctor,completion} [options]"""
+       ragturbo {generate,demo,library,bench,info,doctor,playground,completion} [options]"""
 _EXAMPLES = """examples:
   ragturbo "a cat left of two pizzas" -o cat.png
   ragturbo "a big dog at the beach" -o dog.png -n 4 --seed 7 --json
@@ -25,6 +25,7 @@ _EXAMPLES = """examples:
   ragturbo library build PICTURES --out my-library
   ragturbo "my red mug" -o mug.png --library my-library
   ragturbo bench --json
+  ragturbo playground
   ragturbo doctor --device cuda
 
 A prompt alone means generate; all options of a command: ragturbo COMMAND --help
@@ -90,6 +91,9 @@ def build_parser() -> argparse.ArgumentParser:
     _add_common(commands.add_parser("info", help="describe the model and the device", allow_abbrev=False))
     _add_doctor(
         commands.add_parser("doctor", help="say what is here, and what is in the way", allow_abbrev=False)
+    )
+    _add_playground(
+        commands.add_parser("playground", help="a page in the browser to try things out", allow_abbrev=False)
     )
     _add_completion(
         commands.add_parser("completion", help="print a script that completes ragturbo", allow_abbrev=False)
@@ -164,6 +168,18 @@ def _add_doctor(parser: argparse.ArgumentParser) -> None:
         "comes with its cure. Exit status 1 if the device cannot be used."
     )
     _add_place(parser)
+
+
+def _add_playground(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Open a page of this machine where a prompt is drawn without and with retrieval, and where own pictures can be "
+        "added. Needs the extra playground. Ctrl-C ends it."
+    )
+    parser.add_argument(
+        "--port", type=int, default=7860, metavar="N", help="of 127.0.0.1; 0 for any free one (default: 7860)"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="print the address, and open no browser")
+    _add_common(parser)
 
 
 def _add_completion(parser: argparse.ArgumentParser) -> None:

@@ -37,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         with _warnings_as_lines():
             answer = run(arguments)
-        return _print(answer.text) or answer.status
+            status = _print(answer.text) or answer.status
+            if answer.afterwards is not None:
+                answer.afterwards(status)
+        return status
     except RagTurboError as error:
         return _report(error)
     except KeyboardInterrupt:

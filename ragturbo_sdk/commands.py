@@ -112,6 +112,12 @@ def _library(arguments: argparse.Namespace) -> Answer:
     return run_library(arguments)
 
 
+def _playground(arguments: argparse.Namespace) -> Answer:
+    from ragturbo_sdk.playground.command import run_playground
+
+    return run_playground(arguments)
+
+
 def _completion(arguments: argparse.Namespace) -> Answer:
     from ragturbo_sdk.completion import script
 
@@ -125,6 +131,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], Answer]] = {
     "bench": _bench,
     "info": _info,
     "doctor": _doctor,
+    "playground": _playground,
     "completion": _completion,
 }
 

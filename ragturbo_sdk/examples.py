@@ -37,6 +37,9 @@ EXAMPLES: Mapping[str, str] = {
   ragturbo info --bundle MODEL --json""",
     "doctor": """
   ragturbo doctor --device cuda""",
+    "playground": """
+  ragturbo playground
+  ragturbo playground --library my-library --port 0 --no-browser""",
     "completion": """
   ragturbo completion bash > ~/.local/share/bash-completion/completions/ragturbo
   ragturbo completion zsh > ~/.zfunc/_ragturbo

@@ -157,6 +157,7 @@ BAD_WORDS = [
     (["demo", "-o", "sheet.gif"], "written as PNG"),
     (["bench", "--rounds", "0"], "rounds is 0"),
     (["bench", "--warmup", "-1"], "warmup is -1"),
+    (["playground", "--port", "65536"], "port is 65536"),
     (["info", "--bogus"], "unrecognized arguments"),
     (["info", "--bundle", "missing"], "no such folder"),
     (["info", "--bundle", "~no-such-user-of-ragturbo"], "no folder that can be opened"),
@@ -223,7 +224,15 @@ def test_words_that_were_cut_are_one_line(nano_bundle: Path, capsys: Captured) -
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["generate", "--help"], ["demo", "-h"], ["bench", "-h"], ["doctor", "-h"]]
+    "words",
+    [
+        ["--help"],
+        ["generate", "--help"],
+        ["demo", "-h"],
+        ["bench", "-h"],
+        ["doctor", "-h"],
+        ["playground", "-h"],
+    ],
 )
 def test_help_is_instant_and_complete(words: list[str], capsys: Captured) -> None:
     with pytest.raises(SystemExit) as left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ragturbo_runtime.onnxruntime_import import import_onnxruntime
 from ragturbo_sdk.errors import ProviderUnavailableError
 
 
@@ -15,7 +16,7 @@ def require_onnxruntime(device: str) -> None:
         ProviderUnavailableError: It cannot be imported.
     """
     try:
-        import onnxruntime  # noqa: F401 - only whether it can be
+        import_onnxruntime()
     except ImportError as error:
         message = f"ONNX Runtime cannot be imported ({error})"
         hint = "pip install 'ragturbo-sdk[cpu]', or 'ragturbo-sdk[cuda]' for a GPU, but not both"

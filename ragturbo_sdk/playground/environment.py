@@ -1,4 +1,4 @@
-"""What gradio and ONNX Runtime read from the environment, set while the command runs and put back after it."""
+"""What gradio reads from the environment, set while the command runs and put back after it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 @contextmanager
 def quiet_environment(folder: Path) -> Iterator[None]:
-    """Keep both from asking a network, what is uploaded in one folder, and its warnings off the terminal.
+    """Keep it from asking a network, what is uploaded in one folder, and its warnings off the terminal.
 
     This is for a process that is the command. Whatever was set for gradio counts for nothing meanwhile: a page that is
     shared, or listens on another address, must not come from a forgotten variable.
@@ -29,7 +29,6 @@ def quiet_environment(folder: Path) -> Iterator[None]:
         for name in [name for name in os.environ if name.startswith("GRADIO_")]:
             del os.environ[name]
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # ONNX Runtime reads it when it is first imported
         os.environ["GRADIO_TEMP_DIR"] = str(folder)
         for name in ("no_proxy", "NO_PROXY"):  # gradio asks its own page whether it listens
             os.environ[name] = ",".join(filter(None, (os.environ.get(name), HOST)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from ragturbo_runtime.onnxruntime_import import import_onnxruntime
 from ragturbo_runtime.providers import CPU, CUDA, Device
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -54,7 +55,7 @@ def share_arena(device: Device, limit: int | None) -> bool:
 
 
 def _register(device: Device, limit: int | None) -> None:
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     where = {"cpu": ("Cpu", CPU), "cuda": ("Cuda", CUDA)}
     name, provider = where[device.kind]

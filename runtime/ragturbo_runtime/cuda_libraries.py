@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from ragturbo_runtime.onnxruntime_import import import_onnxruntime
+
 DEFAULT_CUDA = 13
 """What onnxruntime-gpu from 1.27 on is built with."""
 
@@ -65,7 +67,7 @@ def preload_libraries() -> tuple[str, ...]:
         What it complained about, line by line: it prints and does not raise. What this thread printed is kept back;
         what others print meanwhile goes where it should.
     """
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     said = _OwnThreadsText(sys.stdout)
     try:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 
 from ragturbo_runtime.cuda_libraries import DEFAULT_CUDA, LibraryState, try_libraries
 from ragturbo_runtime.nvidia_driver import Driver, read_driver
+from ragturbo_runtime.onnxruntime_import import import_onnxruntime
 
 CUDA_PROVIDER = "CUDAExecutionProvider"
 DISTRIBUTIONS = ("onnxruntime", "onnxruntime-gpu")
@@ -116,7 +116,7 @@ def examine() -> Machine:
     runtime = fault = built_for = None
     providers: tuple[str, ...] = ()
     try:
-        module = importlib.import_module("onnxruntime")
+        module = import_onnxruntime()
         runtime, built_for = module.__version__, getattr(module, "cuda_version", None) or None
         providers = tuple(module.get_available_providers())
     except Exception as exc:  # a broken installation fails in ways of its own

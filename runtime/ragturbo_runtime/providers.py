@@ -10,6 +10,7 @@ from typing import Any
 from ragturbo_runtime.cuda_libraries import preload_libraries
 from ragturbo_runtime.diagnosis import INSTALL_CUDA, examine
 from ragturbo_runtime.errors import InvalidInputError, ProviderUnavailableError
+from ragturbo_runtime.onnxruntime_import import import_onnxruntime
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def find_device(device: str) -> Device:
         ProviderUnavailableError: CUDA was asked for by name and the installed ONNX Runtime is built without
             it.
     """
-    import onnxruntime
+    onnxruntime = import_onnxruntime()
 
     match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device) if isinstance(device, str) else None
     if match is None:

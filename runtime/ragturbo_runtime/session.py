@@ -23,6 +23,7 @@ from ragturbo_runtime.errors import (
     RagTurboError,
 )
 from ragturbo_runtime.manifest import GraphEntry, TensorSpec
+from ragturbo_runtime.onnxruntime_import import import_onnxruntime
 from ragturbo_runtime.providers import require_provider, unusable
 from ragturbo_runtime.session_options import SessionOptions
 from ragturbo_runtime.tensors import DTYPES, Tensor, agree, describe, fit
@@ -129,7 +130,7 @@ class GraphSession:
         return self._guard(lambda: self._runs.put(name, ready))
 
     def _create(self) -> onnxruntime.InferenceSession:
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
 
         options = self._options
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ragturbo_runtime.onnxruntime_import import import_onnxruntime
 from ragturbo_runtime.providers import Device
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class SessionOptions:
 
     def for_onnxruntime(self) -> onnxruntime.SessionOptions:
         """ONNX Runtime's own options for one session."""
-        import onnxruntime
+        onnxruntime = import_onnxruntime()
 
         result = onnxruntime.SessionOptions()
         result.log_severity_level = 3  # errors; warnings would go to stderr, not to logging

@@ -114,6 +114,6 @@ def test_the_environment_is_as_it_was(tmp_path: Path, monkeypatch: pytest.Monkey
     before = dict(os.environ)
     with quiet_environment(tmp_path):
         assert "GRADIO_SHARE" not in os.environ
-        assert (os.environ["GRADIO_ANALYTICS_ENABLED"], os.environ["ORT_DISABLE_TELEMETRY"]) == ("False", "1")
+        assert os.environ["GRADIO_ANALYTICS_ENABLED"] == "False"
         assert os.environ["NO_PROXY"] == "example.org,127.0.0.1"
     assert dict(os.environ) == before

@@ -1,7 +1,7 @@
 """Errors that a process with an earlier version pickled are still errors here: docs/compatibility.md promises it.
 
-The files beside this one were each written by the version in their name with Python 3.11, protocol 4. They are never written
-again; a later minor version adds a file with the errors that are new in it.
+The files beside this one were each written by the version in their name with Python 3.11, protocol 4. They are never
+written again; a later minor version adds a file with the errors that are new in it.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ def test_tasks_draw_what_calls_draw(generator: Generator) -> None:
     ]
 
 
+@pytest.mark.quiet
 def test_the_event_loop_goes_on_meanwhile(generator: Generator) -> None:
     async def draw() -> float:
         drawing = asyncio.create_task(

@@ -294,7 +294,8 @@ def test_interrupted_means_130(nano_bundle: Path) -> None:
     with subprocess.Popen(words, **pipes, env=environment(), preexec_fn=heed) as running:
         try:
             assert running.stderr
-            assert b"loaded nano" in running.stderr.readline()
+            line = running.stderr.readline()
+                assert b"event=load" in line, line
             running.send_signal(signal.SIGINT)
             out, err = running.communicate(timeout=60)
         finally:

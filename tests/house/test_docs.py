@@ -113,7 +113,9 @@ def test_commands_in_the_docs_are_whole(document: Path) -> None:
         match = COMMAND.match(line)
         if match is None:
             continue
-        words = shlex.split(re.sub(r"\s[>|].*", "", match["rest"]), comments=True)  # what the shell does with it
+        words = shlex.split(
+            re.sub(r"\s[>|].*", "", match["rest"]), comments=True
+        )  # what the shell does with it
         if match["command"] or match["module"] == "ragturbo_sdk":
             parse(words)
         elif match["module"].startswith(("export.", "training.")):

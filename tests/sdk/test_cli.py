@@ -295,7 +295,7 @@ def test_interrupted_means_130(nano_bundle: Path) -> None:
         try:
             assert running.stderr
             line = running.stderr.readline()
-                assert b"event=load" in line, line
+            assert b"event=load" in line, line
             running.send_signal(signal.SIGINT)
             out, err = running.communicate(timeout=60)
         finally:

@@ -19,6 +19,8 @@ from ragturbo_runtime.json_fields import JsonFields
 
 SCHEMA_VERSION = 1
 MANIFEST_FILE = "manifest.json"
+CHECKSUM = "checksum"
+"""The key under which the manifest holds its own; absent in bundles from before there was one."""
 REQUIRED_GRAPHS = ("text_encoder", "unet_encoder", "adapter", "unet_decoder", "vae_decoder")
 """What drawing needs; ``vae_encoder``, for indexing, and ``image_encoder``, for search by picture, are optional."""
 ADAPTER_MODES = ("attention", "slerp")

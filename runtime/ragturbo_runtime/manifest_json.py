@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ragturbo_runtime.files import write_bytes
 from ragturbo_runtime.manifest import (
+    CHECKSUM,
     MANIFEST_FILE,
     SCHEMA_VERSION,
     FileEntry,
@@ -77,8 +80,24 @@ def write_manifest(bundle: Path, manifest: Manifest) -> Path:
     Raises:
         OutputError: The file cannot be written.
     """
-    text = json.dumps(manifest_to_json(manifest), indent=1, ensure_ascii=False, allow_nan=False)
+    document = manifest_to_json(manifest)
+    document[CHECKSUM] = checksum(document)
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     return write_bytes(bundle / MANIFEST_FILE, (text + "\n").encode())
+
+
+def checksum(document: Mapping[str, Any]) -> str:
+    """Return what the manifest says of itself: one digit that has changed in it is no error to any reader.
+
+    Args:
+        document: The JSON object; its own ``checksum`` does not count.
+
+    Returns:
+        sha256 of all other keys as compact JSON, keys sorted: 64 hexadecimal digits.
+    """
+    rest = {key: value for key, value in document.items() if key != CHECKSUM}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _graph(graph: GraphEntry) -> dict[str, Any]:

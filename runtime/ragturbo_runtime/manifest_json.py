@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ragturbo_runtime.files import write_bytes
 from ragturbo_runtime.manifest import (
-    CHECKSUM,
     MANIFEST_FILE,
     SCHEMA_VERSION,
     FileEntry,
@@ -21,6 +18,7 @@ from ragturbo_runtime.manifest import (
     Manifest,
     TensorSpec,
 )
+from ragturbo_runtime.manifest_text import CHECKSUM, checksum
 
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
@@ -84,20 +82,6 @@ def write_manifest(bundle: Path, manifest: Manifest) -> Path:
     document[CHECKSUM] = checksum(document)
     text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     return write_bytes(bundle / MANIFEST_FILE, (text + "\n").encode())
-
-
-def checksum(document: Mapping[str, Any]) -> str:
-    """Return what the manifest says of itself: one digit that has changed in it is no error to any reader.
-
-    Args:
-        document: The JSON object; its own ``checksum`` does not count.
-
-    Returns:
-        sha256 of all other keys as compact JSON, keys sorted: 64 hexadecimal digits.
-    """
-    rest = {key: value for key, value in document.items() if key != CHECKSUM}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _graph(graph: GraphEntry) -> dict[str, Any]:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ragturbo_runtime.manifest_json import checksum
+from ragturbo_runtime.manifest_text import checksum
 
-Told = Literal["always", "fast", "full", "harmless"]
+Told = Literal["always", "fast", "full", "harmless", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,8 @@ class Case:
         name: What was done to what.
         damage: Does it, to a bundle of hard links: a file is replaced, never written into.
         told: The least that refuses it: ``"always"`` any way of loading, ``"fast"`` a comparison of sizes, ``"full"``
-            one of hashes; ``"harmless"`` is refused, or draws what the whole bundle draws.
+            one of hashes; ``"harmless"`` is refused, or draws what the whole bundle draws; of ``"nothing"`` no check
+            can know, since the hashes are those of the damage.
         draws_another: Whether what is loaded without that comparison may draw another picture: its numbers are
             others, and nothing but a hash tells.
     """

@@ -34,6 +34,8 @@ def file_cases(seed: int) -> Iterator[Case]:
         for name, replace in _PLACES.items():
             damage = partial(_put_in_place, file, replace)
             yield Case(f"{file}: {name}", damage, "fast")
+    for name, replace in _PLACES.items():
+        yield Case(f"manifest.json: {name}", partial(_put_in_place, "manifest.json", replace), "always")
     yield from _swapped()
 
 
@@ -79,27 +81,22 @@ _CHANGES: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-def _put_in_place(file: str, replace: Callable[[Path], object], bundle: Path) -> None:
+def _put_in_place(file: str, replace: Callable[[Path, Path], object], bundle: Path) -> None:
     path = bundle / file
     moved = bundle.parent / f"{bundle.name}-moved"
     os.rename(path, moved)
-    replace(path)
+    replace(path, moved)
 
 
-def _moved(path: Path) -> Path:
-    bundle = next(parent for parent in path.parents if (parent / "manifest.json").exists())
-    return bundle.parent / f"{bundle.name}-moved"
-
-
-_PLACES: dict[str, Callable[[Path], object]] = {
-    "deleted": lambda path: None,
-    "a folder": lambda path: path.mkdir(),
-    "a link out of the bundle": lambda path: path.symlink_to(_moved(path)),
-    "a link to itself": lambda path: path.symlink_to(path),
-    "a link to nothing": lambda path: path.symlink_to("nothing"),
-    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
-    "a link to the folder": lambda path: path.symlink_to(path.parent),
-    "a pipe": lambda path: os.mkfifo(path),
+_PLACES: dict[str, Callable[[Path, Path], object]] = {
+    "deleted": lambda path, moved: None,
+    "a folder": lambda path, moved: path.mkdir(),
+    "a link out of the bundle": lambda path, moved: path.symlink_to(moved),
+    "a link to itself": lambda path, moved: path.symlink_to(path),
+    "a link to nothing": lambda path, moved: path.symlink_to("nothing"),
+    "a link to a device": lambda path, moved: path.symlink_to("/dev/zero"),
+    "a link to the folder": lambda path, moved: path.symlink_to(path.parent),
+    "a pipe": lambda path, moved: os.mkfifo(path),
 }
 
 

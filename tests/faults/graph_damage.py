@@ -52,6 +52,7 @@ def _change(graph: str, change: Callable[[Any], None], bundle: Path) -> None:
     file = f"{graph}/model.onnx"
     model = onnx.load(bundle / file, load_external_data=False)
     if graph == LARGE:
+        put(bundle / DATA, (bundle / DATA).read_bytes())  # onnx refuses files of several links
         onnx.load_external_data_for_model(model, str(bundle / graph))
     change(model)
     put(bundle / file, model.SerializeToString())

@@ -1,6 +1,6 @@
 """Loads damaged bundles, each in every way, in a process that may die of it.
 
-    python -m tests.faults.trial BUNDLE FOLDER
+    python -m tests.faults.trial BUNDLE FOLDER SEED
 
 reads numbers of cases, one a line, and answers each with a line of JSON.
 """
@@ -51,13 +51,13 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def main(bundle: Path, folder: Path) -> None:
+def main(bundle: Path, folder: Path, seed: int) -> None:
     """Answer until the input ends."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     faulthandler.enable()
     resource.setrlimit(resource.RLIMIT_AS, (_ROOM, _ROOM))
-    cases = bad_bundles()
+    cases = bad_bundles(seed)
     for line in sys.stdin:
         damaged = folder / line.strip()
         shutil.rmtree(folder, ignore_errors=True)
@@ -70,4 +70,4 @@ def main(bundle: Path, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

@@ -138,11 +138,19 @@ def _connect(directory: Path, options: str) -> sqlite3.Connection:
                 timeout=BUSY_SECONDS,
             )
             on_failure.callback(connection.close)
+            _require_plain_tables(connection)
             connection.execute("SELECT row, id, caption, source, licence FROM records LIMIT 1").fetchone()
             on_failure.pop_all()
     except sqlite3.Error as exc:
         raise unreadable(directory, exc) from exc
     return connection
+
+
+def _require_plain_tables(connection: sqlite3.Connection) -> None:
+    """Refuse what computes when it is read, maybe without end: our records are tables and nothing else."""
+    query = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
+    if (found := connection.execute(query).fetchone()) is not None:
+        raise sqlite3.DatabaseError(f"holds a {found[0]}, {str(found[1])[:40]!r}, expected tables alone")
 
 
 def _uri(path: Path) -> str:

@@ -102,9 +102,10 @@ class Bundle:
         Raises:
             BundleCorruptError: A symbolic link of it, or of one of its files, leads out of the bundle.
         """
+        directory = self._inside(part.directory)
         for entry in part.files:
             self.file(entry)
-        return self._inside(part.directory)
+        return directory
 
     def graph_file(self, name: str) -> Path:
         """Return the path of a graph's ONNX file.

@@ -24,13 +24,13 @@ def file_cases(seed: int) -> Iterator[Case]:
     """Every kind of damage to every file."""
     for number, file in enumerate(FILES):
         for case in range(_FLIPPED):
-            damage = partial(_flip, file, [seed, number, case])
+            damage = partial(flip, file, [seed, number, case])
             yield Case(f"{file}: bytes changed, {case}", damage, "full", draws_another=True)
         for share in (0.0, 0.01, 0.5, 0.99):
-            damage = partial(_change, file, partial(_cut, share))
+            damage = partial(change, file, partial(_cut, share))
             yield Case(f"{file}: cut to {share}", damage, "fast", draws_another=True)
-        for name, change in _CHANGES.items():
-            yield Case(f"{file}: {name}", partial(_change, file, change), "fast", draws_another=True)
+        for name, new in _CHANGES.items():
+            yield Case(f"{file}: {name}", partial(change, file, new), "fast", draws_another=True)
         for name, replace in _PLACES.items():
             damage = partial(_put_in_place, file, replace)
             yield Case(f"{file}: {name}", damage, "fast")
@@ -47,7 +47,7 @@ def _swapped() -> Iterator[Case]:
                 yield Case(f"{first} and {second} swapped", damage, "fast", draws_another=first in ARRAYS)
 
 
-def _flip(file: str, seed: list[int], bundle: Path) -> None:
+def flip(file: str, seed: list[int], bundle: Path) -> None:
     """Change one to eight bytes, near each other or anywhere."""
     random, data = np.random.default_rng(seed), bytearray((bundle / file).read_bytes())
     start = int(random.integers(len(data)))
@@ -65,8 +65,8 @@ def _cut(share: float, data: bytes) -> bytes:
     return data[: int(len(data) * share)]
 
 
-def _change(file: str, change: Callable[[bytes], bytes], bundle: Path) -> None:
-    put(bundle / file, change((bundle / file).read_bytes()))
+def change(file: str, new: Callable[[bytes], bytes], bundle: Path) -> None:
+    put(bundle / file, new((bundle / file).read_bytes()))
 
 
 _CHANGES: dict[str, Callable[[bytes], bytes]] = {

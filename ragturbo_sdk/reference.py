@@ -50,7 +50,9 @@ class Reference:
         try:
             with PngImagePlugin.PngImageFile(io.BytesIO(self.thumbnail_png)) as image:
                 if image.width * image.height > _MOST_PIXELS:
-                    raise ValueError(f"{image.width} x {image.height} pixels, expected at most {_MOST_PIXELS}")
+                    raise ValueError(
+                        f"{image.width} x {image.height} pixels, expected at most {_MOST_PIXELS}"
+                    )
                 return image.convert("RGB")
         except Exception as error:  # of a damaged file Pillow's decoders raise what comes
             message = f"reference {self.id!r}: its picture cannot be read ({error})"

@@ -19,6 +19,7 @@ from ragturbo_runtime.files import hash_file
 from ragturbo_runtime.library.layout import RECORDS_FILE
 from ragturbo_runtime.manifest import MANIFEST_FILE, FileEntry, LibraryPart, Manifest, read_manifest
 from ragturbo_runtime.manifest_text import verify_checksum
+from ragturbo_runtime.shown import shown
 from ragturbo_runtime.weight_files import require_weights
 
 Verify = Literal["full", "fast", "off"]
@@ -58,12 +59,18 @@ class Bundle:
             BundleVersionError: It was made for another schema or SDK version.
             BundleCorruptError: The manifest, or a file that it names, is not what it should be.
         """
-        if verify not in get_args(Verify):
+        if not isinstance(verify, str) or verify not in get_args(Verify):
             raise InvalidInputError(
-                f"verify is {verify!r}, expected 'full', 'fast' or 'off'", argument="verify"
+                f"verify is {shown(verify)}, expected 'full', 'fast' or 'off'",
+                argument="verify",
+                hint="leave it out for 'fast'",
             )
         if not isinstance(path, str | Path):
-            raise InvalidInputError(f"bundle is {path!r}, expected a folder's path", argument="bundle")
+            raise InvalidInputError(
+                f"bundle is {shown(path)}, expected a folder's path",
+                argument="bundle",
+                hint="pass a str or a pathlib.Path",
+            )
         folder = _absolute(path)
         bundle = cls(path=folder, manifest=read_manifest(folder))
         if sdk_version is not None:

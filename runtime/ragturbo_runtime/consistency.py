@@ -1,4 +1,4 @@
-"""A manifest says most sizes twice, for the pipeline and for each graph. Where the two differ nothing may be made of it.
+"""A manifest says most sizes twice, for the pipeline and for each graph. Where the two differ nothing is made.
 
 Each graph is compared with the manifest when it is loaded; with this, so are the latents, tokens and keys that are made
 for it, before any memory is taken for them.

@@ -49,7 +49,9 @@ def read_document(bundle: Path) -> dict[str, Any]:
     except ValueError as exc:
         raise BundleCorruptError(f"{path}: not JSON ({exc})", path=path, hint=_HINT) from exc
     except RecursionError as exc:
-        raise BundleCorruptError(f"{path}: not JSON of ours (nested too deep)", path=path, hint=_HINT) from exc
+        raise BundleCorruptError(
+            f"{path}: not JSON of ours (nested too deep)", path=path, hint=_HINT
+        ) from exc
     if not isinstance(document, dict):
         raise BundleCorruptError(
             f"{path}: expected a JSON object, found {type(document).__name__}", path=path, hint=_HINT

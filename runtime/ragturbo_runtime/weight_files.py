@@ -1,8 +1,8 @@
 """Where a graph takes its weights from, read off the ONNX file itself.
 
-A tensor of a graph may lie in another file, under a path that the graph says. ONNX Runtime before 1.23 follows it out of
-the folder, and no version asks the manifest. This reads protobuf's wire format (https://protobuf.dev/programming-guides/
-encoding) as far as those paths, and skips the weights.
+A tensor of a graph may lie in another file, under a path that the graph says. ONNX Runtime 1.22 follows it out of the
+folder, 1.32 refuses that, and neither asks the manifest. This reads protobuf's wire format
+(https://protobuf.dev/programming-guides/encoding) as far as those paths, and skips the weights.
 """
 
 from __future__ import annotations

@@ -104,5 +104,3 @@ def _swap(first: str, second: str, bundle: Path) -> None:
     one, two = (bundle / first).read_bytes(), (bundle / second).read_bytes()
     put(bundle / first, two)
     put(bundle / second, one)
-
-

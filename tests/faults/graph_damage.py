@@ -1,4 +1,4 @@
-"""Graphs that ONNX can say and no bundle may hold. The manifest is made to fit: nothing but loading or running tells."""
+"""Graphs that ONNX can say and no bundle may hold. The manifest is made to fit: only loading or running tells."""
 
 from __future__ import annotations
 
@@ -39,7 +39,11 @@ def bless(bundle: Path, file: str) -> None:
 
     def edit(document: Any) -> None:
         graphs = document["graphs"].values()
-        for place in (document["tokenizer"], *graphs, *(graph["data"] for graph in graphs if "data" in graph)):
+        for place in (
+            document["tokenizer"],
+            *graphs,
+            *(graph["data"] for graph in graphs if "data" in graph),
+        ):
             if place["file"] == file:
                 place.update(facts)
         if file in document["library"]["files"]:

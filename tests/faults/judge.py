@@ -41,7 +41,7 @@ def faults(case: Case, answer: dict[str, Any], whole: str) -> Iterator[str]:
 def _must_be_refused(case: Case, verify: str) -> bool:
     if case.told == "always":
         return True
-    return verify == "full" and case.told in ("full", "fast") or verify == "fast" and case.told == "fast"
+    return (verify == "full" and case.told in ("full", "fast")) or (verify == "fast" and case.told == "fast")
 
 
 def _may_differ(case: Case, verify: str) -> bool:

@@ -28,7 +28,13 @@ _META: dict[str, tuple[object, ...]] = {
     "channels": ("0", "33", "65536", "٣٢"),
     "key_dtype": ("int8", "float64", "object"),
     "feature_codec": ("float16", "pickle"),
-    "scale": (b"", b"123", bytes(128), np.full(32, np.nan, "<f4").tobytes(), np.full(32, -1, "<f4").tobytes()),
+    "scale": (
+        b"",
+        b"123",
+        bytes(128),
+        np.full(32, np.nan, "<f4").tobytes(),
+        np.full(32, -1, "<f4").tobytes(),
+    ),
     "key_space_id": ("0" * 64, b"1"),
     "h_space_id": ("0" * 64, 7),
 }

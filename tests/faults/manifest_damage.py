@@ -14,7 +14,20 @@ from tests.faults.case import Case, edit_manifest, put
 _HUGE = 10**12
 _FLIPPED = 40
 _PATHS = (
-    *("", ".", "..", "/etc/hostname", "../outside", "a/../../b", "a\0b", "C:\\x", "a\\b", "a//b", "./a", "a/"),
+    *(
+        "",
+        ".",
+        "..",
+        "/etc/hostname",
+        "../outside",
+        "a/../../b",
+        "a\0b",
+        "C:\\x",
+        "a\\b",
+        "a//b",
+        "./a",
+        "a/",
+    ),
     *("\ud800", "~/x", "nothing", "x" * 5000),
 )
 _PLACES_OF_FILES = (("tokenizer",), ("graphs", "adapter"), ("graphs", "unet_decoder", "data"))
@@ -97,11 +110,17 @@ def manifest_cases(seed: int) -> Iterator[Case]:
     for keys in _PLACES_OF_FILES:
         for path in _PATHS:
             shown = ".".join(keys)
-            yield Case(f"manifest: {shown}.file is {path[:20]!r}", partial(_set, (*keys, "file"), path), "always")
+            yield Case(
+                f"manifest: {shown}.file is {path[:20]!r}", partial(_set, (*keys, "file"), path), "always"
+            )
     for path in _PATHS:
-        yield Case(f"manifest: library in {path[:20]!r}", partial(_set, ("library", "directory"), path), "always")
+        yield Case(
+            f"manifest: library in {path[:20]!r}", partial(_set, ("library", "directory"), path), "always"
+        )
         yield Case(f"manifest: library file {path[:20]!r}", partial(_add_file, path), "fast")
-    yield Case("manifest: any number of references", partial(_set, ("adapter", "max_references"), _HUGE), "harmless")
+    yield Case(
+        "manifest: any number of references", partial(_set, ("adapter", "max_references"), _HUGE), "harmless"
+    )
     for name, change in _TEXTS.items():
         yield Case(f"manifest: {name}", partial(_write, change), "always")
     for number in range(_FLIPPED):
@@ -146,7 +165,9 @@ _TEXTS: dict[str, Callable[[bytes], bytes]] = {
     "100,000 lists in each other": partial(_nested, 100_000),
     "2,000 lists in each other": partial(_nested, 2_000),
     "a key twice": lambda data: data.replace(b'"name": "nano"', b'"name": "nano", "name": "nano"', 1),
-    "a graph twice": lambda data: data.replace(b'"adapter": {\n   "file"', b'"adapter": {}, "adapter": {"file"'),
+    "a graph twice": lambda data: data.replace(
+        b'"adapter": {\n   "file"', b'"adapter": {}, "adapter": {"file"'
+    ),
     "NaN": lambda data: data.replace(b'"similarity_low": 0.0', b'"similarity_low": NaN'),
     "NaN where nothing is read": lambda data: data.replace(b"{", b'{"x": NaN,', 1),
     "infinity": lambda data: data.replace(b'"chain_psnr_db": null', b'"chain_psnr_db": Infinity'),

@@ -33,7 +33,11 @@ def build_small_bundle(path: Path) -> Path:
     model = onnx.load(path / LARGE / "model.onnx")
     (path / LARGE / "model.onnx").unlink()
     onnx.save(
-        model, path / LARGE / "model.onnx", save_as_external_data=True, location=Path(DATA).name, size_threshold=1024
+        model,
+        path / LARGE / "model.onnx",
+        save_as_external_data=True,
+        location=Path(DATA).name,
+        size_threshold=1024,
     )
     manifest = read_manifest(path)
     graph = manifest.graphs[LARGE]

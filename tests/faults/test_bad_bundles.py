@@ -1,4 +1,4 @@
-"""Hundreds of damaged bundles: an error of ours, or the right picture; never a crash, a hang, or a foreign exception."""
+"""Hundreds of damaged bundles: an error of ours, or the right picture; no crash, no hang, no foreign exception."""
 
 from __future__ import annotations
 

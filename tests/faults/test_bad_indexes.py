@@ -37,7 +37,9 @@ def test_every_damaged_index_is_done_without(libraries: Path, tmp_path: Path) ->
     cases = list(index_cases(libraries, SEED))
     assert len(cases) >= 30
     worker = CrashProof(
-        "tests.faults.index_trial", [str(libraries), str(tmp_path / "damaged"), str(SEED)], tmp_path / "stderr"
+        "tests.faults.index_trial",
+        [str(libraries), str(tmp_path / "damaged"), str(SEED)],
+        tmp_path / "stderr",
     )
     answers = dict(worker.answers(range(len(cases))))
     found = [

@@ -1,6 +1,6 @@
 """Hashes of an index's files: neither ScaNN nor faiss notices a byte that has changed.
 
-With one, faiss proposed rows that it had read from anywhere in memory, and both found other neighbours than the nearest.
+With one, faiss proposed rows that it had read from anywhere in memory, and both found others than the nearest keys.
 """
 
 from __future__ import annotations

@@ -29,11 +29,11 @@ def copy_library(folder: Path, target: Path) -> Path:
         OutputError: Something is there, or it cannot be written.
         RetrievalError: The library cannot be read.
     """
-    if target.exists():
+    if os.path.lexists(target):
         raise OutputError(f"{target}: is there already", path=target, hint="choose another folder")
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
-        made = [parent for parent in target.absolute().parents if not parent.exists()]
+        made = [parent for parent in target.absolute().parents if not os.path.lexists(parent)]
         target.parent.mkdir(parents=True, exist_ok=True)
         _copy(folder, beside)
         os.rename(beside, target)  # fails where another has put something there meanwhile

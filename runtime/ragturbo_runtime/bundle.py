@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -146,12 +148,27 @@ class Bundle:
         Raises:
             BundleCorruptError: A file is missing, of another size or content, or outside the bundle.
         """
-        if full:
-            verify_checksum(self.path)
-        for entry in self.manifest.files():
-            self._verify_file(entry, full=full)
+        for error in self.faults(full=full):
+            raise error
+
+    def faults(self, *, full: bool = True) -> Iterator[BundleCorruptError]:
+        """Compare every file with the manifest, and go on where one differs.
+
+        Args:
+            full: As for ``verify``.
+
+        Yields:
+            What ``verify`` would raise, for each file.
+        """
+        checks: list[Callable[[], None]] = [partial(verify_checksum, self.path)] if full else []
+        checks += [partial(self._verify_file, entry, full=full) for entry in self.manifest.files()]
         if self.manifest.library is not None:
-            self._refuse_logs(self.manifest.library)
+            checks.append(partial(self._refuse_logs, self.manifest.library))
+        for check in checks:
+            try:
+                check()
+            except BundleCorruptError as error:
+                yield error
 
     def require_sdk(self, version: str) -> None:
         """Refuse a bundle that was made for other SDK versions.

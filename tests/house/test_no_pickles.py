@@ -14,15 +14,6 @@ LOADERS = {"read_pickle", "load_state_dict_from_url", "unsafe_load", "full_load"
 """Of pandas, torch.hub and yaml: calls that unpickle, or run what a file says."""
 
 
-def _name(call: ast.Call) -> str:
-    """``torch.load`` of ``torch.load(...)``; the last name of a longer one."""
-    function = call.func
-    if isinstance(function, ast.Attribute):
-        owner = function.value
-        return f"{owner.id}.{function.attr}" if isinstance(owner, ast.Name) else function.attr
-    return function.id if isinstance(function, ast.Name) else ""
-
-
 def _says(call: ast.Call, argument: str, value: bool) -> bool:
     return any(
         word.arg == argument and isinstance(word.value, ast.Constant) and word.value.value is value
@@ -31,8 +22,8 @@ def _says(call: ast.Call, argument: str, value: bool) -> bool:
 
 
 def _fault(call: ast.Call) -> str | None:
-    name = _name(call)
-    if name in ("torch.load", "torch.jit.load", "jit.load") and not _says(call, "weights_only", True):
+    name = ast.unparse(call.func)
+    if name in ("torch.load", "torch.jit.load") and not _says(call, "weights_only", True):
         return f"{name} without weights_only=True"
     if any(word.arg == "allow_pickle" for word in call.keywords) and not _says(call, "allow_pickle", False):
         return f"{name} with allow_pickle"

@@ -164,10 +164,17 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
 
 def _add_doctor(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Say what this machine has for drawing: ONNX Runtime, CUDA, driver, cards, memory and the model. Each problem "
-        "comes with its cure. Exit status 1 if the device cannot be used."
+        "Say what this machine has for drawing: ONNX Runtime, CUDA, driver, cards, memory and the model, every byte of "
+        "it. Each problem comes with its cure. Exit status 1 if the device cannot be used."
     )
     _add_place(parser)
+    _add_own_library(parser)
+
+
+def _add_own_library(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--library", metavar="DIR", help="a library of your own (default: the one of the bundle)"
+    )
 
 
 def _add_playground(parser: argparse.ArgumentParser) -> None:
@@ -193,9 +200,7 @@ def _add_completion(parser: argparse.ArgumentParser) -> None:
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
     _add_place(parser)
-    parser.add_argument(
-        "--library", metavar="DIR", help="a library of your own (default: the one of the bundle)"
-    )
+    _add_own_library(parser)
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: one per core)")
     parser.add_argument(
         "--memory-limit",

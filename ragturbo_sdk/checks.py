@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 import secrets
 from collections.abc import Sequence
+from itertools import islice
 from numbers import Real
 from pathlib import Path
 
 from ragturbo_runtime.cancellation import CancelToken
+from ragturbo_runtime.shown import shown
 from ragturbo_sdk.errors import InvalidInputError
 
 MAX_IMAGES = 64  # the graphs' dynamic batch ends here
+MAX_PROMPT = 20_000
+"""Characters: many times what the text encoder reads."""
 MAX_STEPS = 4
 MAX_STRENGTH = 2.0
 MAX_SEED = 2**64 - 1
@@ -36,9 +41,10 @@ def check_prompts(prompt: object) -> tuple[str, ...]:
         return (_check_prompt(prompt),)
     if not isinstance(prompt, Sequence) or isinstance(prompt, bytes | bytearray | memoryview):
         raise _invalid("prompt", prompt, "text, or a sequence of texts", "pass a str")
-    if not prompt:
+    texts = _first("prompt", prompt)
+    if not texts:
         raise _invalid("prompt", prompt, "at least one text", "pass a str, or a list with one in it")
-    return tuple(_check_prompt(text) for text in prompt)
+    return tuple(_check_prompt(text) for text in texts)
 
 
 def check_integer(argument: str, value: object, low: int, high: int, *, hint: str) -> int:
@@ -60,7 +66,7 @@ def check_integer(argument: str, value: object, low: int, high: int, *, hint: st
     allowed = f"a whole number from {low} to {high}"
     try:
         number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError as error:
+    except Exception as error:  # TypeError, or what a class of the caller's raises
         raise _invalid(argument, value, allowed, hint) from error
     if isinstance(value, bool) or not low <= number <= high:
         raise _invalid(argument, number, allowed, hint)
@@ -164,7 +170,10 @@ def check_strength(strength: object) -> float:
         InvalidInputError: It is no number, not finite, or out of range.
     """
     is_number = isinstance(strength, Real) and not isinstance(strength, bool)
-    number = float(strength) if is_number else math.nan  # type: ignore[arg-type]
+    try:
+        number = float(strength) if is_number else math.nan  # type: ignore[arg-type]
+    except Exception:  # a fraction that no float can hold
+        number = math.inf
     if not 0.0 <= number <= MAX_STRENGTH:  # false for NaN too
         allowed = f"a number from 0 to {MAX_STRENGTH:g}"
         raise _invalid("strength", strength, allowed, "1 is what the adapter was trained for")
@@ -229,7 +238,7 @@ def check_text(argument: str, value: object, *, empty: bool = False) -> str:
     if not isinstance(value, str) or not (value or empty):
         raise _invalid(argument, value, "text" if empty else "text that is not empty", "pass a str")
     _require_unicode(argument, value)
-    return value
+    return str.__str__(value)
 
 
 def check_ids(ids: object) -> tuple[str, ...]:
@@ -266,6 +275,10 @@ def check_folder(argument: str, value: object) -> Path:
     """
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
         raise _invalid(argument, value, "a folder", "pass a str or a pathlib.Path")
+    try:
+        os.fsencode(value)
+    except UnicodeEncodeError as error:
+        raise _invalid(argument, str(value), "a path", "decode it with os.fsdecode") from error
     return Path(value)
 
 
@@ -286,9 +299,22 @@ def check_library(library: object) -> Path | None:
     return check_folder("library", library)
 
 
+def _first(argument: str, values: Sequence[object]) -> list[object]:
+    """One more than may be asked for at once: a sequence of the caller's may be of any length, or without end."""
+    try:
+        return list(islice(values, MAX_IMAGES + 1))
+    except Exception as error:
+        raise _invalid(argument, values, "a sequence that can be read", "pass a list") from error
+
+
 def _check_prompt(text: object) -> str:
     if not isinstance(text, str):
         raise _invalid("prompt", text, "text", "pass a str")
+    text = str.__str__(text)  # whatever a subclass makes of it
+    if len(text) > MAX_PROMPT:  # repairing a text can take time that grows with the square of its length
+        raise _invalid(
+            "prompt", text, f"at most {MAX_PROMPT} characters, not {len(text)}", "only 77 tokens are read"
+        )
     if not text.strip():
         raise _invalid("prompt", text, "text with at least one word", "say what to draw")
     _require_unicode("prompt", text)
@@ -297,12 +323,12 @@ def _check_prompt(text: object) -> str:
 
 def _require_unicode(argument: str, text: str) -> None:
     try:
-        text.encode("utf-8")
+        str.encode(text, "utf-8")
     except UnicodeEncodeError as error:
         raise _invalid(argument, text, "valid Unicode", "decode the text with its true encoding") from error
 
 
 def _invalid(argument: str, value: object, allowed: str, hint: str) -> InvalidInputError:
-    seen = " ".join((ascii(value) if isinstance(value, str) else repr(value)).split())  # arrays span lines
-    seen = seen if len(seen) <= 60 else f"{seen[:57]}..."
-    return InvalidInputError(f"{argument} is {seen}, expected {allowed}", argument=argument, hint=hint)
+    return InvalidInputError(
+        f"{argument} is {shown(value)}, expected {allowed}", argument=argument, hint=hint
+    )

@@ -101,7 +101,7 @@ def _info(arguments: argparse.Namespace) -> Answer:
 def _doctor(arguments: argparse.Namespace) -> Answer:
     from ragturbo_sdk import doctor
 
-    report = doctor.examine(arguments.bundle, device=arguments.device)
+    report = doctor.examine(arguments.bundle, device=arguments.device, library=arguments.library)
     text = as_json(report.as_dict()) if arguments.json else report.as_text()
     return Answer(text, 0 if report.can_draw else 1)
 

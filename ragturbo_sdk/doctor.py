@@ -18,6 +18,8 @@ from ragturbo_runtime.diagnosis import examine as examine_machine
 from ragturbo_runtime.errors import InvalidInputError, RagTurboError
 from ragturbo_runtime.probe import probe
 from ragturbo_sdk._version import __version__
+from ragturbo_sdk.checks import check_library
+from ragturbo_sdk.checkup import bundle_problems, library_problems, memory_problem
 
 _GIB = 2**30
 
@@ -61,8 +63,7 @@ class DoctorReport:
         """The same for people."""
         lines = [f"{name:<20}{value}" for name, value in self._facts()]
         for problem in self._worth_saying():
-            mark = "problem" if problem.needed_for == "all" or self.device is None else "for CUDA"
-            lines += [f"{mark}: {problem.what}", f"  cure: {problem.cure}"]
+            lines += [f"{self._mark(problem)}: {problem.what}", f"  cure: {problem.cure}"]
         if self.can_draw:
             return "\n".join([*lines, f"ragturbo can draw on {self.device}"])
         return "\n".join([*lines, f"ragturbo cannot draw on {self.asked!r}"])
@@ -92,41 +93,68 @@ class DoctorReport:
             or machine.built_for
             or len(machine.distributions) > 1
         )
-        cpu_will_do = self.can_draw and not nvidia
-        return [problem for problem in self.problems if problem.needed_for == "all" or not cpu_will_do]
+        cpu_will_do = not nvidia and not self._wants_cuda
+        return [problem for problem in self.problems if problem.needed_for != "cuda" or not cpu_will_do]
+
+    @property
+    def _wants_cuda(self) -> bool:
+        """Whether CUDA is what was asked for, and did not draw."""
+        return self.asked.startswith("cuda") and self.device is None
+
+    def _mark(self, problem: Problem) -> str:
+        if problem.needed_for == "cuda" and not self._wants_cuda:
+            return "for CUDA"
+        return "for adding" if problem.needed_for == "adding" else "problem"
 
 
-def examine(bundle: str | Path | None = None, *, device: str = "auto") -> DoctorReport:
-    """Look at the machine, the model, and whether one of its graphs runs on the device.
+def examine(
+    bundle: str | Path | None = None, *, device: str = "auto", library: str | Path | None = None
+) -> DoctorReport:
+    """Look at the machine, at every byte of the model, and whether one of its graphs runs on the device.
 
     Args:
         bundle: The model's folder; None for the one that came with ragturbo.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        library: Folder of a library of the host's own, to be looked at too; None: there is none.
 
     Returns:
         The report: what cannot be used is in it, and not raised.
 
     Raises:
-        InvalidInputError: The device's name cannot be read.
+        InvalidInputError: The device's name cannot be read, or ``library`` is no path.
     """
     from ragturbo_sdk.generator import BUNDLED_MODEL
 
+    own = check_library(library)
     machine = examine_machine()
     problems = machine.problems()
     used = None
     try:
-        opened = Bundle.load(BUNDLED_MODEL if bundle is None else bundle, sdk_version=__version__)
+        opened = Bundle.load(
+            BUNDLED_MODEL if bundle is None else bundle, verify="off", sdk_version=__version__
+        )
     except RagTurboError as error:
         said = error.message
         problems.append(Problem(f"the model: {error.message}", error.hint or "give another --bundle", "all"))
     else:
         manifest = opened.manifest
         flavours = sorted({graph.flavour for graph in manifest.graphs.values()})
-        said = f"{manifest.name} {manifest.bundle_version} ({', '.join(flavours)}), files complete"
+        damaged = list(bundle_problems(opened))
+        state = "damaged" if damaged else "complete"
+        said = f"{manifest.name} {manifest.bundle_version} ({', '.join(flavours)}), files {state}"
+        problems += [*damaged, *_of_the_host(opened, own)]
         if machine.runtime is not None:
             used, found = _try(opened, device)
             problems += found
     return DoctorReport(device, machine, used, said, tuple(problems))
+
+
+def _of_the_host(bundle: Bundle, library: Path | None) -> Iterator[Problem]:
+    """What is wrong with a library of the host's, and with the memory."""
+    if library is not None:
+        yield from library_problems(bundle, library)
+    if (problem := memory_problem(bundle.manifest, _free_memory())) is not None:
+        yield problem
 
 
 def _try(bundle: Bundle, device: str) -> tuple[str | None, list[Problem]]:

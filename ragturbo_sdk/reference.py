@@ -6,11 +6,14 @@ import io
 from dataclasses import dataclass, field
 from typing import Any
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from ragturbo_runtime.library import record
 from ragturbo_runtime.library.opened import StaleViewError
 from ragturbo_sdk.errors import RetrievalError
+
+_MOST_PIXELS = 1 << 24
+"""Of a thumbnail; libraries hold some ten thousand, and a few bytes of PNG can claim any number."""
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,13 @@ class Reference:
                 hint="go on without its picture",
             )
         try:
-            with Image.open(io.BytesIO(self.thumbnail_png)) as image:
+            with PngImagePlugin.PngImageFile(io.BytesIO(self.thumbnail_png)) as image:
+                if image.width * image.height > _MOST_PIXELS:
+                    raise ValueError(
+                        f"{image.width} x {image.height} pixels, expected at most {_MOST_PIXELS}"
+                    )
                 return image.convert("RGB")
-        except (OSError, ValueError, SyntaxError) as error:  # what Pillow raises for a damaged file
+        except Exception as error:  # of a damaged file Pillow's decoders raise what comes
             message = f"reference {self.id!r}: its picture cannot be read ({error})"
             raise RetrievalError(message, hint="download or export the bundle again") from error
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
+from ragturbo_runtime.consistency import require_consistent
 from ragturbo_runtime.errors import (
     BundleCorruptError,
     BundleNotFoundError,
@@ -15,7 +18,11 @@ from ragturbo_runtime.errors import (
     InvalidInputError,
 )
 from ragturbo_runtime.files import hash_file
-from ragturbo_runtime.manifest import FileEntry, LibraryPart, Manifest, read_manifest
+from ragturbo_runtime.library.layout import RECORDS_FILE
+from ragturbo_runtime.manifest import MANIFEST_FILE, FileEntry, LibraryPart, Manifest, read_manifest
+from ragturbo_runtime.manifest_text import verify_checksum
+from ragturbo_runtime.shown import shown
+from ragturbo_runtime.weight_files import require_weights
 
 Verify = Literal["full", "fast", "off"]
 """How much to check: sha256 of every file, existence and size, or nothing but the manifest."""
@@ -54,16 +61,23 @@ class Bundle:
             BundleVersionError: It was made for another schema or SDK version.
             BundleCorruptError: The manifest, or a file that it names, is not what it should be.
         """
-        if verify not in get_args(Verify):
+        if not isinstance(verify, str) or verify not in get_args(Verify):
             raise InvalidInputError(
-                f"verify is {verify!r}, expected 'full', 'fast' or 'off'", argument="verify"
+                f"verify is {shown(verify)}, expected 'full', 'fast' or 'off'",
+                argument="verify",
+                hint="leave it out for 'fast'",
             )
         if not isinstance(path, str | Path):
-            raise InvalidInputError(f"bundle is {path!r}, expected a folder's path", argument="bundle")
+            raise InvalidInputError(
+                f"bundle is {shown(path)}, expected a folder's path",
+                argument="bundle",
+                hint="pass a str or a pathlib.Path",
+            )
         folder = _absolute(path)
         bundle = cls(path=folder, manifest=read_manifest(folder))
         if sdk_version is not None:
             bundle.require_sdk(sdk_version)
+        require_consistent(bundle.manifest, folder / MANIFEST_FILE)
         if verify != "off":
             bundle.verify(full=verify == "full")
         return bundle
@@ -78,9 +92,12 @@ class Bundle:
             The absolute path, symbolic links followed.
 
         Raises:
-            BundleCorruptError: A symbolic link leads out of the bundle.
+            BundleCorruptError: A symbolic link leads out of the bundle, or it is no plain file.
         """
-        return self._inside(entry.file)
+        path = self._inside(entry.file)
+        if path.exists() and not path.is_file():  # opening a pipe waits for ever
+            raise BundleCorruptError(f"{entry.file}: not a plain file", path=path, hint=_HINT)
+        return path
 
     def library_directory(self, part: LibraryPart) -> Path:
         """Return the folder of the library.
@@ -92,9 +109,12 @@ class Bundle:
             The absolute path, symbolic links followed.
 
         Raises:
-            BundleCorruptError: A symbolic link leads out of the bundle.
+            BundleCorruptError: A symbolic link of it, or of one of its files, leads out of the bundle.
         """
-        return self._inside(part.directory)
+        directory = self._inside(part.directory)
+        for entry in part.files:
+            self.file(entry)
+        return directory
 
     def graph_file(self, name: str) -> Path:
         """Return the path of a graph's ONNX file.
@@ -107,25 +127,48 @@ class Bundle:
 
         Raises:
             BundleNotFoundError: The bundle has no such graph.
-            BundleCorruptError: The path leads out of the bundle.
+            BundleCorruptError: The path leads out of the bundle, or the graph takes its weights from a file that the
+                manifest does not name.
         """
         graph = self.manifest.graphs.get(name)
         if graph is None:
             known = ", ".join(self.manifest.graphs)
             raise BundleNotFoundError(f"{self.path}: no graph {name!r}, it has {known}", path=self.path)
-        return self.file(graph.file)
+        path = self.file(graph.file)
+        weights = None if graph.data is None else self.file(graph.data)
+        require_weights(path, weights, name=graph.file.file)
+        return path
 
     def verify(self, *, full: bool) -> None:
         """Compare every file with the manifest.
 
         Args:
-            full: Also compare the sha256 (reads every byte).
+            full: Also compare the sha256 (reads every byte), the manifest's own included.
 
         Raises:
             BundleCorruptError: A file is missing, of another size or content, or outside the bundle.
         """
-        for entry in self.manifest.files():
-            self._verify_file(entry, full=full)
+        for error in self.faults(full=full):
+            raise error
+
+    def faults(self, *, full: bool = True) -> Iterator[BundleCorruptError]:
+        """Compare every file with the manifest, and go on where one differs.
+
+        Args:
+            full: As for ``verify``.
+
+        Yields:
+            What ``verify`` would raise, for each file.
+        """
+        checks: list[Callable[[], None]] = [partial(verify_checksum, self.path)] if full else []
+        checks += [partial(self._verify_file, entry, full=full) for entry in self.manifest.files()]
+        if self.manifest.library is not None:
+            checks.append(partial(self._refuse_logs, self.manifest.library))
+        for check in checks:
+            try:
+                check()
+            except BundleCorruptError as error:
+                yield error
 
     def require_sdk(self, version: str) -> None:
         """Refuse a bundle that was made for other SDK versions.
@@ -138,10 +181,10 @@ class Bundle:
             BundleCorruptError: The range cannot be read.
         """
         for clause in self.manifest.sdk.split(","):
-            match = re.fullmatch(r"\s*(>=|<=|==|!=|<|>)\s*(\d+(?:\.\d+)*)\s*", clause)
+            match = re.fullmatch(r"\s*(>=|<=|==|!=|<|>)\s*(\d{1,9}(?:\.\d{1,9})*)\s*", clause)
             if match is None:
                 raise BundleCorruptError(
-                    f"manifest.json: sdk is {self.manifest.sdk!r}, expected a range such as '>=0.1.0,<0.2.0'",
+                    f"manifest.json: sdk is {self.manifest.sdk[:60]!r}, expected a range such as '>=0.1.0,<0.2.0'",
                     path=self.path,
                     hint=_HINT,
                 )
@@ -155,15 +198,28 @@ class Bundle:
     def _inside(self, relative: str) -> Path:
         try:
             path = (self.path / relative).resolve()
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                path.stat()  # what cannot be looked at cannot be read; that nothing is there is for its reader to say
         except (OSError, RuntimeError, ValueError) as exc:  # links in a circle, letters that no path can hold
             raise BundleCorruptError(
-                f"{relative}: cannot be read ({exc})", path=self.path / relative, hint=_HINT
+                f"{relative[:80]}: cannot be read ({str(exc)[:200]})", path=self.path / relative, hint=_HINT
             ) from exc
         if not path.is_relative_to(self.path):
             raise BundleCorruptError(
                 f"{relative}: leads out of the bundle to {path}", path=self.path / relative, hint=_HINT
             )
         return path
+
+    def _refuse_logs(self, part: LibraryPart) -> None:
+        """SQLite takes changes from a log beside the records, and no hash of the records would tell."""
+        for suffix in ("-wal", "-journal"):
+            log = self._inside(f"{part.directory}/{RECORDS_FILE}{suffix}")
+            if log.exists() and log.stat().st_size:
+                raise BundleCorruptError(
+                    f"{part.directory}/{log.name}: not in the manifest, and SQLite would change the records by it",
+                    path=log,
+                    hint=f"delete it, or {_HINT}",
+                )
 
     def _verify_file(self, entry: FileEntry, *, full: bool) -> None:
         path = self.file(entry)

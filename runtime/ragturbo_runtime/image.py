@@ -24,14 +24,26 @@ def to_pixels(decoded: Array) -> Pixels:
         (B, H, W, 3) uint8, sRGB.
 
     Raises:
-        InferenceError: A picture holds NaN or infinity, or is black in every pixel.
+        InferenceError: A picture holds NaN or infinity, or is of one colour in every pixel.
     """
     require_finite(decoded, graph="vae_decoder")
     scaled = decoded.astype(np.float32) * np.float32(127.5) + np.float32(128.0)  # + 127.5, and + 0.5 to round
     pixels = np.clip(scaled, 0.0, 255.0, out=scaled).astype(np.uint8)
-    if not pixels.any(axis=(1, 2, 3)).all():
-        raise InferenceError("vae_decoder: drew a wholly black picture", graph="vae_decoder", hint=FP16_HINT)
+    _require_more_than_one_colour(pixels)
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+
+
+def _require_more_than_one_colour(pixels: Pixels) -> None:
+    """Refuse (B, 3, H, W) in which all pixels of a picture are equal.
+
+    That is what overflow and lost weights look like after clipping, most often as black. What a working graph draws is
+    never so even: a prompt for a black square gives noise of a level or two.
+    """
+    planes = pixels.reshape(*pixels.shape[:2], -1)
+    for picture in planes[(planes == planes[:, :, :1]).all(axis=(1, 2))]:
+        colour = tuple(picture[:, 0].tolist())
+        drew = "a wholly black picture" if not any(colour) else f"one colour, {colour}, in every pixel"
+        raise InferenceError(f"vae_decoder: drew {drew}", graph="vae_decoder", hint=FP16_HINT)
 
 
 def to_images(pixels: Pixels) -> list[Image]:

@@ -7,18 +7,20 @@ ignored, so that a later 1.x exporter may add some.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ragturbo_runtime.errors import BundleCorruptError, BundleNotFoundError, BundleVersionError
+from ragturbo_runtime.errors import BundleCorruptError, BundleVersionError
 from ragturbo_runtime.json_fields import JsonFields
+from ragturbo_runtime.library.layout import RECORDS_FILE
+from ragturbo_runtime.manifest_text import MANIFEST_FILE, read_document
+
+__all__ = ["MANIFEST_FILE", "Manifest", "parse_manifest", "read_manifest"]
 
 SCHEMA_VERSION = 1
-MANIFEST_FILE = "manifest.json"
 REQUIRED_GRAPHS = ("text_encoder", "unet_encoder", "adapter", "unet_decoder", "vae_decoder")
 """What drawing needs; ``vae_encoder``, for indexing, and ``image_encoder``, for search by picture, are optional."""
 ADAPTER_MODES = ("attention", "slerp")
@@ -209,20 +211,7 @@ def read_manifest(bundle: Path) -> Manifest:
         BundleCorruptError: The file is no JSON object, or a key is missing, mistyped or leads out of the
             bundle.
     """
-    path = bundle / MANIFEST_FILE
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError) as exc:
-        what = f"{bundle}: no {MANIFEST_FILE} in it" if bundle.is_dir() else f"{bundle}: no such folder"
-        hint = "pass a folder that python -m export.onnx wrote, or no bundle at all for the bundled model"
-        raise BundleNotFoundError(what, path=bundle, hint=hint) from exc
-    except OSError as exc:
-        raise BundleCorruptError(f"{path}: cannot be read ({exc.strerror})", path=path) from exc
-    except ValueError as exc:
-        raise BundleCorruptError(
-            f"{path}: not JSON ({exc})", path=path, hint="download or export the bundle again"
-        ) from exc
-    return parse_manifest(data, path=path)
+    return parse_manifest(read_document(bundle), path=bundle / MANIFEST_FILE)
 
 
 def parse_manifest(data: object, *, path: Path) -> Manifest:
@@ -366,8 +355,12 @@ def _library(fields: JsonFields) -> LibraryPart | None:
         return None
     part = fields.nested("library")
     files = part.nested("files")
+    directory = part.relative_path(part.text("directory"), "directory")
+    for start in (RECORDS_FILE, "keys-", "features-"):  # what is not named is not compared with anything
+        if not any(name.startswith(f"{directory}/{start}") for name in files.data):
+            raise part.fault("files", list(files.data), f"a file {directory}/{start}...")
     return LibraryPart(
-        directory=part.relative_path(part.text("directory"), "directory"),
+        directory=directory,
         count=part.integer("count", minimum=1),
         key_dtype=part.choice("key_dtype", ("float16", "int8")),
         files=tuple(_file(files.nested(name), file=name) for name in files.data),

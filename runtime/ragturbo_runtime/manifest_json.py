@@ -18,6 +18,7 @@ from ragturbo_runtime.manifest import (
     Manifest,
     TensorSpec,
 )
+from ragturbo_runtime.manifest_text import CHECKSUM, checksum
 
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
@@ -77,7 +78,9 @@ def write_manifest(bundle: Path, manifest: Manifest) -> Path:
     Raises:
         OutputError: The file cannot be written.
     """
-    text = json.dumps(manifest_to_json(manifest), indent=1, ensure_ascii=False, allow_nan=False)
+    document = manifest_to_json(manifest)
+    document[CHECKSUM] = checksum(document)
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
     return write_bytes(bundle / MANIFEST_FILE, (text + "\n").encode())
 
 

@@ -11,6 +11,7 @@ from ragturbo_runtime.cuda_libraries import preload_libraries
 from ragturbo_runtime.diagnosis import INSTALL_CUDA, examine
 from ragturbo_runtime.errors import InvalidInputError, ProviderUnavailableError
 from ragturbo_runtime.onnxruntime_import import import_onnxruntime
+from ragturbo_runtime.shown import shown
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -76,10 +77,12 @@ def find_device(device: str) -> Device:
     """
     onnxruntime = import_onnxruntime()
 
-    match = re.fullmatch(r"auto|cpu|cuda(?::(\d+))?", device) if isinstance(device, str) else None
+    match = re.fullmatch(r"auto|cpu|cuda(?::([0-9]{1,9}))?", device) if isinstance(device, str) else None
     if match is None:
         raise InvalidInputError(
-            f"device is {device!r}, expected 'auto', 'cpu', 'cuda' or 'cuda:<number>'", argument="device"
+            f"device is {shown(device)}, expected 'auto', 'cpu', 'cuda' or 'cuda:<number>'",
+            argument="device",
+            hint="leave it out for 'auto'",
         )
     available = onnxruntime.get_available_providers()
     if device == "cpu" or (device == "auto" and CUDA not in available):

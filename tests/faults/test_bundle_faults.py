@@ -23,10 +23,10 @@ from ragturbo_runtime.errors import (
     InferenceError,
     RetrievalError,
 )
-from ragturbo_runtime.files import file_entry
 from ragturbo_runtime.manifest import REQUIRED_GRAPHS
 from ragturbo_runtime.pipeline import Pipeline
 from ragturbo_runtime.requests import DrawRequest
+from tests.faults.graph_damage import bless
 
 GRAPH = "unet_decoder/model.onnx"
 REQUEST = DrawRequest(("a red circle",), (1,))
@@ -61,20 +61,6 @@ def garble(path: Path) -> None:
 
 def all_files(bundle: Path) -> list[str]:
     return [entry.file for entry in Bundle.load(bundle, verify="off").manifest.files()]
-
-
-def bless(bundle: Path, file: str) -> None:
-    """Write a changed file's hash and size into the manifest, as a careless tool would."""
-    path = bundle / "manifest.json"
-    data = json.loads(path.read_text(encoding="utf-8"))
-    entry = file_entry(bundle, file)
-    facts = {"sha256": entry.sha256, "bytes": entry.bytes}
-    for target in (data["tokenizer"], *data["graphs"].values()):
-        if target["file"] == file:
-            target.update(facts)
-    if file in data["library"]["files"]:
-        data["library"]["files"][file] = facts
-    path.write_text(json.dumps(data), encoding="utf-8")
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, remove, make_folder], ids=lambda f: f.__name__)

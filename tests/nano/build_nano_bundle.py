@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,13 +66,20 @@ SCHEDULER: dict[str, Any] = {
 }
 
 
-def build_nano_bundle(path: Path, *, seed: int = 0, half: bool = False) -> Path:
+def build_nano_bundle(
+    path: Path,
+    *,
+    seed: int = 0,
+    half: bool = False,
+    write_tokenizer: Callable[[Path], Path] = write_tokenizer_json,
+) -> Path:
     """Write a nano bundle.
 
     Args:
         path: The bundle folder; created, and must not hold a bundle yet.
         seed: Decides the weights.
         half: Whether tensors between graphs are float16.
+        write_tokenizer: Writes tokenizer.json.
 
     Returns:
         The folder.
@@ -81,7 +88,7 @@ def build_nano_bundle(path: Path, *, seed: int = 0, half: bool = False) -> Path:
     for name in SIGNATURES:
         (path / name).mkdir()
         (path / name / "model.onnx").write_bytes(build_graph(name, seed=seed, half=half))
-    write_tokenizer_json(path / "tokenizer.json")
+    write_tokenizer(path / "tokenizer.json")
     graphs = {name: _graph_entry(path, name, half) for name in SIGNATURES}
     library = _write_nano_library(path, graphs)
     write_manifest(path, _manifest(path, graphs, library, seed))

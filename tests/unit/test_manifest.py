@@ -15,6 +15,7 @@ from ragturbo_runtime.errors import BundleCorruptError, BundleNotFoundError, Bun
 from ragturbo_runtime.json_fields import JsonFields
 from ragturbo_runtime.manifest import MANIFEST_FILE, parse_manifest, read_manifest
 from ragturbo_runtime.manifest_json import manifest_to_json, write_manifest
+from ragturbo_runtime.manifest_text import checksum
 
 PATH = Path("bundle") / MANIFEST_FILE
 
@@ -26,7 +27,9 @@ def manifest_text(nano_bundle: Path) -> str:
 
 @pytest.fixture
 def data(manifest_text: str) -> Any:
-    return json.loads(manifest_text)
+    document = json.loads(manifest_text)
+    assert document.pop("checksum") == checksum(document)
+    return document
 
 
 OPTIONAL = ("max_abs_diff", "psnr_db", "atol", "mode", "slerp_share")

@@ -290,9 +290,9 @@ def test_a_bundle_without_library_draws_without_references_only(nano_bundle_copy
 
 
 def test_a_library_of_another_model_is_refused(nano_bundle_copy: Path) -> None:
-    bundle = edit_manifest(nano_bundle_copy, adapter__tokens=64)
+    bundle = edit_manifest(nano_bundle_copy, adapter__feature_codec="float16")
     with pytest.raises(
-        BundleCorruptError, match=r"\(24, 16, 32, 'int8'\), the model's are \(24, 64, 32, 'int8'\)"
+        BundleCorruptError, match=r"\(24, 16, 32, 'int8'\), the model's are \(24, 16, 32, 'float16'\)"
     ):
         Pipeline.load(bundle)
 

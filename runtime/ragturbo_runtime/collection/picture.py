@@ -106,6 +106,8 @@ def square_of(image: Image.Image, side: int, *, name: str) -> Pixels:
 
 
 def _scaled(picture: Image.Image, side: int) -> Pixels:
+    if 0 in picture.size:  # Pillow would scale nothing to black
+        raise ValueError("it has no pixels")
     square = _on_white(_middle_square(_upright(picture)))
     return np.asarray(square.resize((side, side), Image.Resampling.LANCZOS), dtype=np.uint8)
 

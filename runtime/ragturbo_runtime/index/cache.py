@@ -6,6 +6,7 @@ import json
 import logging
 import secrets
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from numpy.typing import NDArray
 
 from ragturbo_runtime.errors import RetrievalError
 from ragturbo_runtime.files import replace_directory, sync_directory, sync_file
-from ragturbo_runtime.index.candidates import RankedIndex
+from ragturbo_runtime.index.candidates import Proposer, RankedIndex
 from ragturbo_runtime.index.effort import TARGET_RECALL, choose_effort
+from ragturbo_runtime.index.fingerprints import fingerprints, require_fingerprints
 from ragturbo_runtime.index.kinds import (
     INDEX_KINDS,
     IndexKind,
@@ -25,6 +27,7 @@ from ragturbo_runtime.index.kinds import (
 )
 from ragturbo_runtime.index.partition import leaves_of
 from ragturbo_runtime.library.layout import Layout
+from ragturbo_runtime.manifest_text import CHECKSUM, checksum
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -44,6 +47,7 @@ class IndexInfo:
         leaves: Its parts.
         effort: Parts that a search looks through.
         recall: Share of the 10 nearest that were found so, when it was built.
+        files: sha256 of each file, by name; None of an index from before they were kept.
     """
 
     kind: IndexKind
@@ -51,6 +55,7 @@ class IndexInfo:
     leaves: int
     effort: int
     recall: float
+    files: Mapping[str, str] | None = None
 
 
 def build_index(
@@ -79,7 +84,9 @@ def build_index(
     beside = directory / f".{target.name}.{secrets.token_hex(4)}.partial"
     try:
         info = _build(kind, beside, keys)
-        (beside / _ABOUT).write_text(json.dumps(asdict(info), indent=2) + "\n", encoding="utf-8")
+        about = asdict(info)
+        about[CHECKSUM] = checksum(about)
+        (beside / _ABOUT).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         for path in beside.iterdir():
             sync_file(path)
         sync_directory(beside)
@@ -96,7 +103,7 @@ def _build(kind: IndexKind, folder: Path, keys: NDArray[Any]) -> IndexInfo:
         logger.warning(
             "the index finds %.3f of the neighbours, expected %.2f or more", effort.recall, TARGET_RECALL
         )
-    return IndexInfo(kind, len(keys), leaves, effort.leaves, round(effort.recall, 4))
+    return IndexInfo(kind, len(keys), leaves, effort.leaves, round(effort.recall, 4), fingerprints(folder))
 
 
 def open_index(directory: Path, layout: Layout, keys: NDArray[Any]) -> RankedIndex | None:
@@ -115,13 +122,32 @@ def open_index(directory: Path, layout: Layout, keys: NDArray[Any]) -> RankedInd
         return None
     try:
         info = read_index_info(directory, layout)
-        proposer = load_proposer(info.kind, directory / layout.index_folder)
-        if proposer.count != info.count:
-            raise RetrievalError(f"{layout.index_folder}: {proposer.count} keys, {_ABOUT} says {info.count}")
+        proposer = load_index(directory / layout.index_folder, info)
     except RetrievalError as exc:
         logger.warning("%s: searching %d keys exactly: %s", directory, len(keys), exc)
         return None
     return RankedIndex(proposer, keys, info.effort)
+
+
+def load_index(folder: Path, info: IndexInfo) -> Proposer:
+    """Read an index whose files are those that were written.
+
+    Args:
+        folder: The index.
+        info: What is known of it.
+
+    Returns:
+        It, ready to search.
+
+    Raises:
+        RetrievalError: A file was changed, or it is no index of this kind and size, or the kind is not installed.
+    """
+    if info.files is not None:
+        require_fingerprints(folder, info.files, but=_ABOUT)
+    proposer = load_proposer(info.kind, folder)
+    if proposer.count != info.count:
+        raise RetrievalError(f"{folder}: {proposer.count} keys, {_ABOUT} says {info.count}", hint=_HINT)
+    return proposer
 
 
 def read_index_info(directory: Path, layout: Layout) -> IndexInfo:
@@ -138,8 +164,11 @@ def read_index_info(directory: Path, layout: Layout) -> IndexInfo:
     if not layout.indexed:
         raise RetrievalError(f"{directory}: no index was built", hint=_HINT)
     try:
-        info = IndexInfo(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as exc:
+        about = json.loads(path.read_text(encoding="utf-8"))
+        if about.pop(CHECKSUM, None) != (checksum(about) if "files" in about else None):
+            raise ValueError("its checksum is another")
+        info = IndexInfo(**about)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as exc:
         raise RetrievalError(f"{path}: cannot be read ({exc})", hint=_HINT) from exc
     numbers = (info.count, info.leaves, info.effort)
     whole = all(type(number) is int and number > 0 for number in numbers)

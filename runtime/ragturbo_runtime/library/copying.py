@@ -29,7 +29,7 @@ def copy_library(folder: Path, target: Path) -> Path:
         OutputError: Something is there, or it cannot be written.
         RetrievalError: The library cannot be read.
     """
-    if target.exists():
+    if _is_there(target):
         raise OutputError(f"{target}: is there already", path=target, hint="choose another folder")
     beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
     try:
@@ -46,6 +46,14 @@ def copy_library(folder: Path, target: Path) -> Path:
     finally:
         shutil.rmtree(beside, ignore_errors=True)
     return target
+
+
+def _is_there(target: Path) -> bool:
+    """Whether something is there; a name that no file can have is for the writing to complain of."""
+    try:
+        return target.exists()
+    except OSError:
+        return False
 
 
 def _copy(folder: Path, beside: Path) -> None:

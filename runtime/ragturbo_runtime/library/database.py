@@ -57,7 +57,7 @@ def open_for_reading(directory: Path) -> sqlite3.Connection:
     if os.access(directory, os.W_OK):
         return _recovering(directory, lambda: _connect(directory, "mode=ro"))
     log = directory / f"{RECORDS_FILE}-wal"
-    if log.exists() and log.stat().st_size:
+    if os.path.exists(log) and os.path.getsize(log):  # neither minds a name that is too long
         return _with_log(directory)
     return _connect(directory, "mode=ro&immutable=1")
 
@@ -141,11 +141,19 @@ def _connect(directory: Path, options: str) -> sqlite3.Connection:
                 timeout=BUSY_SECONDS,
             )
             on_failure.callback(connection.close)
+            _require_plain_tables(connection)
             connection.execute("SELECT row, id, caption, source, licence FROM records LIMIT 1").fetchone()
             on_failure.pop_all()
     except sqlite3.Error as exc:
         raise unreadable(directory, exc) from exc
     return connection
+
+
+def _require_plain_tables(connection: sqlite3.Connection) -> None:
+    """Refuse what computes when it is read, maybe without end: our records are tables and nothing else."""
+    query = "SELECT type, name FROM sqlite_master WHERE type NOT IN ('table', 'index') OR sql LIKE 'CREATE VIRTUAL%'"
+    if (found := connection.execute(query).fetchone()) is not None:
+        raise sqlite3.DatabaseError(f"holds a {found[0]}, {str(found[1])[:40]!r}, expected tables alone")
 
 
 def _uri(path: Path) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ragturbo_runtime.arrays import Array, Keys, Scale
 from ragturbo_runtime.errors import RetrievalError
 from ragturbo_runtime.library.current import CHANGED, TRIES, CurrentView
-from ragturbo_runtime.library.database import read_numbers, transaction
+from ragturbo_runtime.library.database import HINT, read_numbers, transaction
 from ragturbo_runtime.library.record import Record, Reference
 from ragturbo_runtime.library.shared_records import SharedRecords
 from ragturbo_runtime.library.view import LibraryView
@@ -196,13 +196,15 @@ class Library:
 
         Raises:
             StaleViewError: There is no such reference, or there is none any more.
-            RetrievalError: The library was closed, or cannot be read.
+            RetrievalError: The library was closed, or cannot be read, or holds something else in the picture's place.
         """
         query = "SELECT png FROM thumbnails JOIN records USING (row) WHERE id = ?"
         found = self._records.read(lambda records: records.execute(query, [id]).fetchone())
         if found is None:
             raise StaleViewError(f"{id!r}: not in the library", hint="it may have been removed since")
-        return bytes(found[0])
+        if not isinstance(found[0], bytes):
+            raise RetrievalError(f"{id!r}: its picture is no picture", hint=HINT)
+        return found[0]
 
     def any_caption(self) -> str:
         """Return what one of the references shows; nothing where there is none.

@@ -12,8 +12,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ragturbo_runtime.errors import RetrievalError
-from ragturbo_runtime.index.cache import read_index_info
-from ragturbo_runtime.index.kinds import is_installed, load_proposer
+from ragturbo_runtime.index.cache import load_index, read_index_info
+from ragturbo_runtime.index.kinds import is_installed
 from ragturbo_runtime.library.database import checksum, open_for_reading, read_layout, transaction
 from ragturbo_runtime.library.layout import RECORDS_FILE, Layout
 from ragturbo_runtime.library.record import LibraryItem
@@ -122,9 +122,8 @@ def _check_index(directory: Path, layout: Layout) -> Iterator[Problem]:
         return
     try:
         info = read_index_info(directory, layout)
-        folder = directory / layout.index_folder
-        if is_installed(info.kind) and load_proposer(info.kind, folder).count != info.count:
-            raise RetrievalError(f"{folder}: has not the {info.count} keys that it should")
+        if is_installed(info.kind):
+            load_index(directory / layout.index_folder, info)
     except RetrievalError as exc:
         yield Problem(
             directory / layout.index_folder, exc.message, "ragturbo library compact builds the index again"

@@ -114,8 +114,14 @@ def test_damaged_exif_turns_nothing(kind: str, exif: bytes) -> None:
 def test_modes_that_pillow_converts(mode: str) -> None:
     picture = UPRIGHT.convert("L").convert(mode) if mode in {"LA", "1"} else UPRIGHT.convert(mode)
     data = encoded(picture, "TIFF" if mode in {"CMYK", "YCbCr", "PA"} else "PNG")
-    with Image.open(io.BytesIO(data)) as opened:
-        np.testing.assert_array_equal(read(data), np.asarray(opened.convert("RGB")))
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            wanted = np.asarray(opened.convert("RGB"))
+    except OSError:  # Pillow 12.3 cannot read the YCbCr TIFF that it has written
+        with pytest.raises(PictureError, match="truncated"):
+            read(data)
+        return
+    np.testing.assert_array_equal(read(data), wanted)
 
 
 def test_a_cmyk_jpeg_is_no_negative() -> None:
@@ -300,10 +306,10 @@ def _bombs() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("kind", _bombs())
 def test_a_bomb_is_refused_by_its_header(kind: str) -> None:
-    """By ours, but for WebP, whose decoder has the canvas before it tells its size: by Pillow's."""
+    """By ours, but for WebP, whose decoder has the canvas before it tells its size: by Pillow's (before 13: libwebp's)."""
     started = time.process_time()
     with pytest.raises(
-        PictureError, match=r"it: not a picture that can be read .*pixels.*; make it smaller"
+        PictureError, match=r"it: not a picture that can be read .*(?:pixels|decoder).*; make it smaller"
     ) as caught:
         read(_bombs()[kind])
     assert kind == "webp" or "at most 64,000,000 are allowed" in caught.value.message

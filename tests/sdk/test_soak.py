@@ -11,7 +11,7 @@ import pytest
 from ragturbo_sdk import CancelToken, GenerationCancelledError, Generator
 
 PICTURES = int(os.environ.get("RAGTURBO_SOAK_PICTURES", "800"))
-"""10,000 take three minutes of two quiet cores (docs/threads.md)."""
+"""So that the suite stays short; 10,000 were drawn with the variable set."""
 BATCH, THREADS = 4, 2
 MIB = 2**20
 

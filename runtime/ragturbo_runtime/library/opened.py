@@ -66,8 +66,8 @@ class Library:
 
     @property
     def count(self) -> int:
-        """N references."""
-        return self._current.last.count
+        """N references, now."""
+        return self.view.count
 
     @property
     def embed_dim(self) -> int:

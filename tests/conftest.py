@@ -17,6 +17,11 @@ settings.register_profile("long", deadline=None, max_examples=5_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first: another worker does the rest meanwhile."""
+    items.sort(key=lambda item: "full_size" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def nano_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A nano bundle, shared by the whole run: read it, never write into it."""

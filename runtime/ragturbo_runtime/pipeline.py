@@ -150,6 +150,7 @@ class Pipeline:
     def close(self) -> None:
         """Close the library and let go of the graphs; drawing afterwards raises InferenceError."""
         self._graphs.close()
+        self._parts = replace(self._parts, graphs={}, library=None)
         self._pictures.release()
         self._beside.close()
         if self._library is not None:

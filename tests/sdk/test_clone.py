@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,6 +52,19 @@ def test_a_clone_may_have_another_library(generator: Generator, tmp_path: Path) 
     with pytest.raises(RetrievalError):
         generator.clone(library=tmp_path / "nowhere")
     assert generator.generate(PROMPT, seed=1).seed == 1
+
+
+def test_the_last_to_close_frees_the_weights(nano_bundle: Path) -> None:
+    """Even where somebody still holds the closed generators."""
+    first = Generator(nano_bundle, device="cpu", threads=1)
+    second = first.clone()
+    session = weakref.ref(first._drawing.pipeline._graphs["unet_encoder"])
+    first.close()
+    assert session() is not None
+    assert second.generate(PROMPT, seed=1).seed == 1
+    second.close()
+    gc.collect()
+    assert session() is None
 
 
 def test_a_clone_costs_next_to_no_memory() -> None:

@@ -18,7 +18,7 @@ from ragturbo_sdk.errors import WrongProcessError
 from ragturbo_sdk.gate import Gate
 from ragturbo_sdk.telemetry import event
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Tell = Callable[[DrawProgress], object] | None
 
@@ -32,7 +32,7 @@ class Drawing:
 
     def __init__(self, pipeline: Pipeline) -> None:
         """Take a pipeline over; ``close`` closes it."""
-        self.pipeline = pipeline
+        self.pipeline: Pipeline = pipeline
         self._process = os.getpid()
         # The graphs of a large model keep all cores busy, and each call needs gigabytes; small ones leave gaps that
         # other calls fill (docs/performance.md).

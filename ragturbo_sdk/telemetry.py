@@ -33,10 +33,10 @@ class Event:
         Args:
             name: For example ``"generate"``.
         """
-        self.name = name
+        self.name: str = name
         self.about: dict[str, str | bool | int | float] = {}
         self.parts: Sequence[Interval] = ()
-        self.start = time.perf_counter()
+        self.start: float = time.perf_counter()
 
 
 @contextlib.contextmanager

@@ -15,13 +15,13 @@ from ragturbo_sdk.playground.header import header, library_note
 from ragturbo_sdk.playground.session import Session
 
 if TYPE_CHECKING:
-    import gradio
+    pass
 
 _LONGEST = 400
 """Letters of a warning: it lies over the pictures for a while."""
 
 
-def build_page(session: Session) -> gradio.Blocks:
+def build_page(session: Session) -> Any:  # noqa: ANN401 - gradio's Blocks, a name that hosts without the extra lack
     """Lay out the page.
 
     Args:

@@ -44,7 +44,8 @@ class Session:
             generator: Open, with a library that may be written.
             temporary: Whether the library is gone when the playground ends.
         """
-        self.generator, self.temporary = generator, temporary
+        self.generator: Generator = generator
+        self.temporary: bool = temporary
         self._turn = threading.Lock()
 
     def draw(self, prompt: str, *, seed: int | None, strength: float, references: int) -> Drawn:

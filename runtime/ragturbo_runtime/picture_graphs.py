@@ -34,7 +34,7 @@ class PictureGraphs:
         self._options = replace(parts.options, cuda_graphs=False)
         # A recorded graph is bound to its shapes, and to one caller at a time.
         self._graphs = {} if parts.options.cuda_graphs else {name: parts.graphs[name] for name in _SHARED}
-        self.keys = ImageKeys(bundle, self._options)
+        self.keys: ImageKeys = ImageKeys(bundle, self._options)
         self._encoder: PictureEncoder | None = None
         self._closed = False
         self._lock = threading.Lock()

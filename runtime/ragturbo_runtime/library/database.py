@@ -52,7 +52,7 @@ def open_for_reading(directory: Path) -> sqlite3.Connection:
     Raises:
         RetrievalError: There is no folder, there are no records, or they cannot be read.
     """
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # which a name that is too long is not, either
         raise RetrievalError(f"{directory}: no such folder", hint="ragturbo library build makes one")
     if os.access(directory, os.W_OK):
         return _recovering(directory, lambda: _connect(directory, "mode=ro"))

@@ -7,6 +7,7 @@ is killed before that leaves rows that nobody reads, and the next writer writes 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -59,7 +60,7 @@ class LibraryWriter:
             OutputError: The folder cannot be written.
         """
         self.directory = directory
-        if not directory.is_dir():
+        if not os.path.isdir(directory):  # which a name that is too long is not, either
             raise RetrievalError(f"{directory}: no such folder", hint="ragturbo library build makes one")
         self._lock = WriterLock(directory)
         try:

@@ -34,10 +34,9 @@ class Drawing:
         """Take a pipeline over; ``close`` closes it."""
         self.pipeline: Pipeline = pipeline
         self._process = os.getpid()
-        # The graphs of a large model keep all cores busy, and each call needs gigabytes; small ones leave gaps that
-        # other calls fill (docs/performance.md).
-        alone = pipeline.bundle.manifest.is_large
-        self._gate = Gate(1 if alone else os.cpu_count() or 1)
+        self._gate = Gate(
+            side_by_side(pipeline.bundle.manifest.is_large, pipeline.threads, os.cpu_count() or 1)
+        )
         self._threads = Beside("ragturbo-draw")
 
     def require_usable(self) -> None:
@@ -111,6 +110,22 @@ class Drawing:
             drawn = self.pipeline.draw(request, cancel=cancel, progress=progress)
             drawing.parts = drawn.intervals
         return drawn
+
+
+def side_by_side(is_large: bool, threads: int | None, cores: int) -> int:
+    """Say how many calls draw the most pictures a second (tests/sdk/test_throughput.py).
+
+    Args:
+        is_large: Whether a call takes gigabytes; its graphs keep all cores busy.
+        threads: Of each graph; None for one per core.
+        cores: Of this machine.
+
+    Returns:
+        1 or more. Graphs of a small model keep two threads busy, hardly more. Where there is room for several calls,
+        two more of them use what the others leave while they are between two graphs.
+    """
+    fill = 1 if is_large else max(1, cores // min(threads or cores, 2))
+    return fill if fill == 1 else fill + 2
 
 
 def _wait(drawn: Future[DrawResult], cancel: CancelToken) -> DrawResult:

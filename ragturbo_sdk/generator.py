@@ -48,8 +48,8 @@ BUNDLED_MODEL = Path(__file__).resolve().parent / "bundles" / "emoji"
 class Generator:
     """A loaded model that draws pictures from text.
 
-    Loading takes a moment, drawing milliseconds: make one and keep it. Several threads may share it: calls of a small
-    model are drawn side by side, those of a large one (each uses every core, and gigabytes) one after the other.
+    Loading takes a moment, drawing milliseconds: make one and keep it. Several threads may share it: as many
+    calls are drawn side by side as fill the cores; of a large model (each uses every core, and gigabytes) one.
     Nothing comes from a network.
     """
 

@@ -52,6 +52,7 @@ class Pipeline:
         bundle: What it was loaded from.
         device: ``"cpu"`` or ``"cuda:0"``: where the graphs really run.
         library: The references, or None where the bundle has none.
+        threads: Of each graph on the CPU; None: one per physical core.
     """
 
     def __init__(self, bundle: Bundle, parts: Parts, origin: Pipeline | None = None) -> None:
@@ -59,6 +60,7 @@ class Pipeline:
         spec = bundle.manifest.adapter
         self.bundle = bundle
         self.device: str = parts.options.device.name
+        self.threads: int | None = parts.options.threads
         self._parts, self._schedule = parts, parts.schedule
         self._graphs = Graphs(parts.graphs)
         self._text = TextEncoder(self._graphs, parts.tokenizer, bundle.manifest.text.embed_dim)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from ragturbo_sdk.drawing import side_by_side
 from tests.sdk.throughput import measure
 
 
@@ -19,3 +20,20 @@ def test_callers_gain_what_the_bare_graphs_gain(threads: int | None) -> None:
         if found[-1][0] >= 0.95 * found[-1][1]:
             return
     pytest.fail(f"gain of ours and of the bare graphs: {found}")
+
+
+@pytest.mark.parametrize(
+    ("is_large", "threads", "cores", "calls"),
+    [
+        (True, 1, 16, 1),
+        (False, 1, 2, 4),
+        (False, None, 2, 1),
+        (False, None, 1, 1),
+        (False, None, 16, 10),
+        (False, 4, 8, 6),
+    ],
+)
+def test_as_many_calls_side_by_side_as_fill_the_cores(
+    is_large: bool, threads: int | None, cores: int, calls: int
+) -> None:
+    assert side_by_side(is_large, threads, cores) == calls

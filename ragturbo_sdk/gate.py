@@ -23,11 +23,6 @@ class Gate:
         self._closed = False
         self._changed = threading.Condition()
 
-    @property
-    def closed(self) -> bool:
-        """Whether ``close`` was called."""
-        return self._closed
-
     def require_open(self) -> None:
         """Raise if it was closed.
 

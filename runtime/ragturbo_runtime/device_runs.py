@@ -40,6 +40,7 @@ class DeviceRuns:
         self._device = options.device
         self._names = [item.name for item in spec.outputs]
         self._captures = Captures(session, spec, options.device) if options.cuda_graphs else None
+        self._plain = without_capture() if options.cuda_graphs else None
 
     def to_host(self, feeds: Mapping[str, Tensor]) -> dict[str, Array]:
         """Run, and bring the outputs to numpy."""
@@ -74,15 +75,11 @@ class DeviceRuns:
     def _run_options(self) -> AbstractContextManager[onnxruntime.RunOptions | None]:
         """Options of one run; somebody who cancels the call ends it through them."""
         token = current_token()
-        if self._captures is not None:
-            options = without_capture()
-        elif token is None:
-            return nullcontext()
-        else:
-            import onnxruntime
+        if token is None:
+            return nullcontext(self._plain)
+        import onnxruntime
 
-            options = onnxruntime.RunOptions()
-        return nullcontext(options) if token is None else token.stopping(options)
+        return token.stopping(onnxruntime.RunOptions() if self._plain is None else without_capture())
 
     def _upload(self, array: Array) -> onnxruntime.OrtValue:
         from onnxruntime import OrtValue

@@ -1,8 +1,8 @@
 """ONNX Runtime, imported so that it stays offline.
 
 Its official builds send usage events to their maker unless ``ORT_DISABLE_TELEMETRY`` is set when it is imported
-(onnxruntime's Privacy.md; from 1.32 on Linux and macOS too): they look a host up, keep a device's identifier and start
-threads for it. The variable counts at that moment only, so it is set for that moment only.
+(onnxruntime's Privacy.md; met in 1.32 on Linux): importing them leaves a device's identifier in the user's cache. The
+variable counts at that moment only, so it is set for that moment only (tests/sdk/test_offline.py).
 """
 
 from __future__ import annotations

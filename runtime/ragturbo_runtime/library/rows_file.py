@@ -21,6 +21,7 @@ from ragturbo_runtime.files import sync_directory
 _HINT = "build the library again, or take it from a copy; what is lost cannot be computed from the rest"
 
 _READ_AT_MOST = 1 << 20
+"""Bytes: more are worth a mapping."""
 
 
 def map_rows(path: Path, row: np.dtype[Any], count: int, *, at_random: bool) -> NDArray[Any]:

@@ -15,6 +15,9 @@ from ragturbo_sdk.checks import (
 from ragturbo_sdk.errors import RetrievalError
 from ragturbo_sdk.info import GeneratorInfo
 
+_ANY = 1 << 31
+"""Without a library the answer is another than that there are too many."""
+
 
 def draw_request(
     info: GeneratorInfo,
@@ -63,10 +66,13 @@ def draw_request(
 def _check_references(info: GeneratorInfo, has_library: bool, references: object) -> int:
     if references is None:
         return info.default_references
-    if not has_library and references != 0:
-        hint = "pass references=0, or build a library and load it with library=folder"
-        raise RetrievalError(
-            f"references is {references!r}, and bundle {info.name!r} has no library", hint=hint
-        )
     hint = "pass None for the model's default"
-    return check_integer("references", references, 0, info.max_references, hint=hint)
+    wanted = check_integer(
+        "references", references, 0, info.max_references if has_library else _ANY, hint=hint
+    )
+    if wanted and not has_library:
+        raise RetrievalError(
+            f"references is {wanted}, and bundle {info.name!r} has no library",
+            hint="pass references=0, or build a library and load it with library=folder",
+        )
+    return wanted

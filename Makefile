@@ -37,7 +37,7 @@ CONFIG := training/configs/emoji.toml
 LOCK := --quiet --extra cpu --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test lint coverage format docs package release-check results study bench train export lock clean distclean
+.PHONY: help demo test lint coverage format docs package mutation release-check results study bench train export lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,9 @@ package: $(UV) ## dist/: the sdist, and the wheel that is built from it
 	rm -rf dist build *.egg-info runtime/*.egg-info
 	$(UV) build --python $(PYTHON) --build-constraints constraints-dev.txt --out-dir dist .
 	@ls -l dist
+
+mutation: .venv/.stamp ## small changes of sampler, manifest and index, and whether a test notices; an hour of two cores
+	$(DEV) -m tests.mutation $(ARGS)
 
 release-check: .venv/.stamp ## dist/: all that a release publishes, built from a clean clone of HEAD and checked
 	$(DEV) -m tests.release --out dist

@@ -83,7 +83,7 @@ _HOMES = {
     "GeneratorInfo": "ragturbo_sdk.info",
     "Library": "ragturbo_sdk.library",
     "LibraryInfo": "ragturbo_sdk.library",
-    "LoadProgress": "ragturbo_sdk.generator",
+    "LoadProgress": "ragturbo_runtime.loading",
     "Reference": "ragturbo_sdk.reference",
     "read_metadata": "ragturbo_sdk.png",
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ragturbo_sdk.cli import main
+from ragturbo_sdk.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,6 +14,7 @@ from tests.nano.build_nano_bundle import build_nano_bundle
 # A machine that trains beside the tests makes single examples slow: count examples, not milliseconds.
 settings.register_profile("default", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=5_000)
+settings.register_profile("quick", deadline=None, max_examples=10, derandomize=True)  # tests/mutation
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

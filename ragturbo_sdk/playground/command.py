@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NoReturn
 
-from ragturbo_sdk.answer import Answer
+from ragturbo_sdk.cli.answer import Answer
 from ragturbo_sdk.playground.environment import quiet_environment
 
 
@@ -23,7 +23,7 @@ def run_playground(arguments: argparse.Namespace) -> Answer:
     """Begin to serve the page.
 
     Args:
-        arguments: As :func:`ragturbo_sdk.arguments.parse` gave them.
+        arguments: As :func:`ragturbo_sdk.cli.arguments.parse` gave them.
 
     Returns:
         The address, and what waits for the interruption after it was printed.

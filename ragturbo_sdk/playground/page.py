@@ -5,17 +5,14 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ragturbo_sdk import demo
 from ragturbo_sdk.checks import MAX_STRENGTH
+from ragturbo_sdk.cli import demo
 from ragturbo_sdk.errors import RagTurboError
 from ragturbo_sdk.playground.cards import escape, pictures, references, times
 from ragturbo_sdk.playground.header import header, library_note
 from ragturbo_sdk.playground.session import Session
-
-if TYPE_CHECKING:
-    pass
 
 _LONGEST = 400
 """Letters of a warning: it lies over the pictures for a while."""

@@ -16,7 +16,7 @@ from export.image_wrapper import ImageEncoderGraph, Normalise
 from export.onnx import main
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_sdk import Generator, InvalidInputError, RetrievalError
-from ragturbo_sdk.cli import main as ragturbo
+from ragturbo_sdk.cli.main import main as ragturbo
 from tests.library.folders import imagefolder, picture
 from training.family.folder import load_family
 from training.family.text_tower import CONFIG_FILE, WEIGHTS_FILE

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ragturbo_sdk._version import __version__
-from ragturbo_sdk.arguments import parse
+from ragturbo_sdk.cli.arguments import parse
 from tests.house.markdown import ROOT, Block, anchors, blocks, documents, links
 
 DOCUMENTS = documents()

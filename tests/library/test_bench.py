@@ -16,7 +16,7 @@ from ragturbo_runtime.library.verification import verify_library
 from ragturbo_runtime.library_bench import memory
 from ragturbo_runtime.library_bench.clustered import ClusteredKeys
 from ragturbo_runtime.library_bench.searching import WARM_UP, search_apart
-from ragturbo_sdk.library_bench import measure
+from ragturbo_sdk.cli.library_bench import measure
 
 TIMES = ("add_s", "build_s", "open_s", "p50_ms", "p99_ms", "exact_p50_ms")
 

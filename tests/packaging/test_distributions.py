@@ -89,7 +89,7 @@ def test_metadata_says_what_it_is(distributions: Distributions) -> None:
     assert header["Description-Content-Type"] == "text/markdown"
     pythons = SpecifierSet(header["Requires-Python"])
     assert [v for v in ("3.10", "3.11", "3.12", "3.13") if v in pythons] == ["3.11", "3.12", "3.13"]
-    assert "ragturbo = ragturbo_sdk.cli:main" in in_wheel(distributions, "entry_points.txt")
+    assert "ragturbo = ragturbo_sdk.cli.main:main" in in_wheel(distributions, "entry_points.txt")
 
 
 def test_metadata_asks_for_the_runtime_alone(distributions: Distributions) -> None:

@@ -84,7 +84,7 @@ def test_a_second_one_needs_another_port(running: Running, nano_bundle: Path) ->
 
 def process(code: str, *words: str) -> subprocess.CompletedProcess[str]:
     """The command after some other code in the same process."""
-    program = f"import sys\n{code}\nfrom ragturbo_sdk.cli import main\nsys.exit(main(sys.argv[1:]))\n"
+    program = f"import sys\n{code}\nfrom ragturbo_sdk.cli.main import main\nsys.exit(main(sys.argv[1:]))\n"
     path = os.pathsep.join([str(ROOT), str(ROOT / "runtime")])
     return subprocess.run(
         [sys.executable, "-c", program, "playground", *words],

@@ -8,7 +8,7 @@ import pytest
 
 from ragturbo_runtime.stopwatch import STAGES
 from ragturbo_sdk import Generator, RetrievalError
-from ragturbo_sdk.bench import BenchReport, measure
+from ragturbo_sdk.cli.bench import BenchReport, measure
 
 ZERO = dict.fromkeys(STAGES, 0.0)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ragturbo_sdk import Generator, __version__, read_metadata
-from ragturbo_sdk.cli import main
+from ragturbo_sdk.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMPT = "a cat left of two pizzas"
@@ -246,7 +246,7 @@ def test_help_is_instant_and_complete(words: list[str], capsys: Captured) -> Non
 
 def test_help_and_version_load_no_numpy() -> None:
     code = (
-        "import sys\nfrom ragturbo_sdk.cli import main\n"
+        "import sys\nfrom ragturbo_sdk.cli.main import main\n"
         "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
         "assert not {'numpy', 'PIL', 'onnxruntime'} & set(sys.modules), 'slow to answer'\n"
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ragturbo_sdk.arguments import COMMANDS, build_parser
-from ragturbo_sdk.cli import main
-from ragturbo_sdk.completion import SHELLS, Command, read_parser, script
-from ragturbo_sdk.library_arguments import VERBS
+from ragturbo_sdk.cli.arguments import COMMANDS, build_parser
+from ragturbo_sdk.cli.completion.script import SHELLS, script
+from ragturbo_sdk.cli.completion.tree import Command, read_parser
+from ragturbo_sdk.cli.library_arguments import VERBS
+from ragturbo_sdk.cli.main import main
 from tests.sdk.typing_shell import typed
 
 BASH, ZSH, FISH = (shutil.which(shell) for shell in SHELLS)
@@ -61,7 +62,7 @@ def home(tmp_path: Path) -> Path:
     (tmp_path / "cat.png").touch()
     (tmp_path / "model").mkdir()
     for shell in SHELLS:
-        (tmp_path / f"script.{shell}").write_text(script(shell) + "\n", encoding="utf-8")
+        (tmp_path / f"script.{shell}").write_text(script(shell, build_parser()) + "\n", encoding="utf-8")
     return tmp_path
 
 
@@ -133,7 +134,7 @@ def test_fish_offers(line: str, offered: set[str], home: Path) -> None:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_every_script_names_every_command_and_option(shell: str) -> None:
-    text = script(shell)
+    text = script(shell, build_parser())
     for command in TOP.walk():
         for option in command.options:
             for name in option.names:
@@ -174,7 +175,7 @@ def test_paths_are_known_for_paths() -> None:
 @pytest.mark.parametrize("shell", SHELLS)
 def test_the_command_prints_the_script(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", shell]) == 0
-    assert capsys.readouterr().out == script(shell) + "\n"
+    assert capsys.readouterr().out == script(shell, build_parser()) + "\n"
 
 
 def test_an_unknown_shell_is_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,8 +14,8 @@ import pytest
 
 from ragturbo_runtime.manifest import read_manifest
 from ragturbo_sdk import Generator, __version__
-from ragturbo_sdk.checkup import memory_problem
-from ragturbo_sdk.cli import main
+from ragturbo_sdk.cli.checkup import memory_problem
+from ragturbo_sdk.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 Captured = pytest.CaptureFixture[str]
@@ -95,7 +95,7 @@ def test_a_slip_is_an_error_as_elsewhere(words: list[str], capsys: Captured) -> 
 def test_without_onnxruntime_it_says_so_and_how_to_get_it(nano_bundle: Path) -> None:
     code = (
         "import sys\nsys.modules['onnxruntime'] = None\n"
-        "from ragturbo_sdk.cli import main\n"
+        "from ragturbo_sdk.cli.main import main\n"
         "sys.exit(main(['doctor', '--bundle', sys.argv[1]]))"
     )
     path = os.pathsep.join([str(ROOT), str(ROOT / "runtime")])

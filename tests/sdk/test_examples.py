@@ -6,9 +6,9 @@ import shlex
 
 import pytest
 
-from ragturbo_sdk.arguments import build_parser, parse
-from ragturbo_sdk.completion import read_parser
-from ragturbo_sdk.examples import EXAMPLES
+from ragturbo_sdk.cli.arguments import build_parser, parse
+from ragturbo_sdk.cli.completion.tree import read_parser
+from ragturbo_sdk.cli.examples import EXAMPLES
 
 COMMANDS = [" ".join(c.words) for c in read_parser(build_parser()).walk()]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ragturbo_sdk.cli import main
-from ragturbo_sdk.library_arguments import VERBS
-from ragturbo_sdk.progress_line import ProgressLine
+from ragturbo_sdk.cli.library_arguments import VERBS
+from ragturbo_sdk.cli.main import main
+from ragturbo_sdk.cli.progress_line import ProgressLine
 from tests.library.folders import caption, imagefolder, picture
 
 Captured = pytest.CaptureFixture[str]

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ragturbo_sdk import Generator
-from ragturbo_sdk.demo import draw_demo
-from ragturbo_sdk.sheet import (
+from ragturbo_sdk.cli.demo import draw_demo
+from ragturbo_sdk.cli.sheet import (
     CARD,
     MARGIN,
     PANEL,
@@ -20,7 +20,7 @@ from ragturbo_sdk.sheet import (
     draw_sheet,
     enlarge,
 )
-from ragturbo_sdk.typesetting import font, wrap
+from ragturbo_sdk.cli.typesetting import font, wrap
 
 
 def noise(width: int, height: int, seed: int) -> Image.Image:

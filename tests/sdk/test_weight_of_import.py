@@ -55,7 +55,7 @@ def test_drawing_loads_no_torch(nano_bundle: Path, tmp_path: Path) -> None:
         "import sys, json, ragturbo_sdk\n"
         "with ragturbo_sdk.Generator(sys.argv[1]) as generator:\n"
         "    generator.generate('a caf\\u00e9 &amp; two cats', seed=7).save(sys.argv[2])\n"
-        "from ragturbo_sdk.demo import draw_demo\n"
+        "from ragturbo_sdk.cli.demo import draw_demo\n"
         "print(json.dumps(sorted(sys.modules)))\n"
     )
     loaded = {
@@ -81,7 +81,7 @@ def test_a_plain_prompt_loads_no_module(nano_bundle: Path) -> None:
 def test_without_onnxruntime_the_message_names_the_extras(nano_bundle: Path) -> None:
     code = (
         "import sys\nsys.modules['onnxruntime'] = None\n"
-        "from ragturbo_sdk.cli import main\n"
+        "from ragturbo_sdk.cli.main import main\n"
         "print(main(['info', '--bundle', sys.argv[1]]))\n"
         "import ragturbo_sdk\n"
         "try:\n    ragturbo_sdk.Generator(sys.argv[1])\n"

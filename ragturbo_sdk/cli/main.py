@@ -14,8 +14,8 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ragturbo_sdk.arguments import parse
-from ragturbo_sdk.commands import run
+from ragturbo_sdk.cli.arguments import parse
+from ragturbo_sdk.cli.commands import run
 from ragturbo_sdk.errors import InvalidInputError, OutputError, PromptTruncatedWarning, RagTurboError
 
 

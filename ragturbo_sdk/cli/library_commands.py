@@ -9,10 +9,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragturbo_sdk.answer import Answer, as_json
 from ragturbo_sdk.checks import check_ids, check_prompts, check_text, check_threads
+from ragturbo_sdk.cli.answer import Answer, as_json
+from ragturbo_sdk.cli.progress_line import ProgressLine
 from ragturbo_sdk.errors import InvalidInputError, RetrievalError
-from ragturbo_sdk.progress_line import ProgressLine
 
 if TYPE_CHECKING:
     from ragturbo_runtime.bundle import Bundle
@@ -29,7 +29,7 @@ def run_library(arguments: argparse.Namespace) -> Answer:
     """Run a verb.
 
     Args:
-        arguments: As `ragturbo_sdk.arguments.parse` gave them.
+        arguments: As `ragturbo_sdk.cli.arguments.parse` gave them.
 
     Returns:
         The text for stdout and the exit status.
@@ -179,7 +179,7 @@ def _copy(arguments: argparse.Namespace) -> Answer:
 
 
 def _bench(arguments: argparse.Namespace) -> Answer:
-    from ragturbo_sdk.library_bench import measure
+    from ragturbo_sdk.cli.library_bench import measure
 
     report = measure(arguments.keys, arguments.dim, seed=arguments.seed, queries=arguments.queries)
     return _told(arguments, report.as_dict(), report.as_text())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragturbo_sdk.completion import Argument, Command
+from ragturbo_sdk.cli.completion.tree import Argument, Command
 
 _SCRIPT = r"""# Completion of ragturbo in fish; made by: ragturbo completion fish
 function __ragturbo_at --description 'Whether the words so far are those of one of these commands'

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from ragturbo_sdk._version import __version__
-from ragturbo_sdk.completion import SHELLS
+from ragturbo_sdk.cli.completion.script import SHELLS
+from ragturbo_sdk.cli.examples import add_examples
+from ragturbo_sdk.cli.library_arguments import add_library
 from ragturbo_sdk.errors import InvalidInputError
-from ragturbo_sdk.examples import add_examples
-from ragturbo_sdk.library_arguments import add_library
 
 COMMANDS = ("generate", "demo", "library", "bench", "info", "doctor", "playground", "completion")
 _USAGE = """ragturbo PROMPT [-o FILE] [options]

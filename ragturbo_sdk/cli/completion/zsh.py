@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragturbo_sdk.completion import Argument, Command
+from ragturbo_sdk.cli.completion.tree import Argument, Command
 
 _SCRIPT = r"""#compdef ragturbo
 # Completion of ragturbo in zsh; made by: ragturbo completion zsh

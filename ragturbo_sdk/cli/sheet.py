@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from ragturbo_sdk.typesetting import font, wrap
+from ragturbo_sdk.cli.typesetting import font, wrap
 
 WIDTH = 1040
 MARGIN = 56

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from ragturbo_sdk.cli.sheet import Card, SheetContent, draw_sheet
 from ragturbo_sdk.generator import Generator
 from ragturbo_sdk.info import GeneratorInfo
 from ragturbo_sdk.reference import Reference
 from ragturbo_sdk.result import GenerationResult
-from ragturbo_sdk.sheet import Card, SheetContent, draw_sheet
 
 PROMPT = "a fox on a white background"
 SEED = 3

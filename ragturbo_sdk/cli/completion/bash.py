@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ragturbo_sdk.completion import Argument, Command
+from ragturbo_sdk.cli.completion.tree import Argument, Command
 
 _SCRIPT = r"""# Completion of ragturbo in bash; made by: ragturbo completion bash
 _ragturbo() {

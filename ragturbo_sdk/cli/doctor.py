@@ -19,7 +19,7 @@ from ragturbo_runtime.errors import InvalidInputError, RagTurboError
 from ragturbo_runtime.probe import probe
 from ragturbo_sdk._version import __version__
 from ragturbo_sdk.checks import check_library
-from ragturbo_sdk.checkup import bundle_problems, library_problems, memory_problem
+from ragturbo_sdk.cli.checkup import bundle_problems, library_problems, memory_problem
 
 _GIB = 2**30
 

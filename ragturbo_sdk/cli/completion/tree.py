@@ -1,4 +1,4 @@
-"""What a shell has to know of the command line, read from its parser, and the script that tells it.
+"""What a shell has to know of the command line, read from its parser.
 
 Nothing is written twice: a command or an option that the parser has is in the scripts.
 """
@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-SHELLS = ("bash", "zsh", "fish")
 Kind = Literal["flag", "text", "file", "folder"]
 """What follows an option: nothing, words that no shell can know, a path of a file, or of a folder."""
 
@@ -71,22 +70,6 @@ class Command:
         yield self
         for command in self.below:
             yield from command.walk()
-
-
-def script(shell: str) -> str:
-    """Return the script that completes ``ragturbo``.
-
-    Args:
-        shell: One of `SHELLS`.
-
-    Returns:
-        Its text, to be sourced or put where the shell looks for such files.
-    """
-    from ragturbo_sdk import completion_bash, completion_fish, completion_zsh
-    from ragturbo_sdk.arguments import build_parser
-
-    writers = {"bash": completion_bash.write, "zsh": completion_zsh.write, "fish": completion_fish.write}
-    return writers[shell](read_parser(build_parser())).rstrip("\n")
 
 
 def read_parser(parser: argparse.ArgumentParser, words: tuple[str, ...] = (), text: str = "") -> Command:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ragturbo_sdk.answer import Answer, as_json
 from ragturbo_sdk.checks import check_integer, check_prompts
+from ragturbo_sdk.cli.answer import Answer, as_json
 from ragturbo_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> Answer:
     """Run a command.
 
     Args:
-        arguments: As :func:`ragturbo_sdk.arguments.parse` gave them.
+        arguments: As :func:`ragturbo_sdk.cli.arguments.parse` gave them.
 
     Returns:
         The text for stdout and the exit status.
@@ -58,7 +58,7 @@ def _generate(arguments: argparse.Namespace) -> Answer:
 
 
 def _demo(arguments: argparse.Namespace) -> Answer:
-    from ragturbo_sdk import demo
+    from ragturbo_sdk.cli import demo
     from ragturbo_sdk.png import check_png_path, write_png
 
     prompt = demo.PROMPT if arguments.prompt is None else arguments.prompt
@@ -79,7 +79,7 @@ def _demo(arguments: argparse.Namespace) -> Answer:
 
 
 def _bench(arguments: argparse.Namespace) -> Answer:
-    from ragturbo_sdk import bench
+    from ragturbo_sdk.cli import bench
 
     hint = "100 rounds take some seconds with the bundled model"
     rounds = check_integer("rounds", arguments.rounds, 1, 100_000, hint=hint)
@@ -99,7 +99,7 @@ def _info(arguments: argparse.Namespace) -> Answer:
 
 
 def _doctor(arguments: argparse.Namespace) -> Answer:
-    from ragturbo_sdk import doctor
+    from ragturbo_sdk.cli import doctor
 
     report = doctor.examine(arguments.bundle, device=arguments.device, library=arguments.library)
     text = as_json(report.as_dict()) if arguments.json else report.as_text()
@@ -107,7 +107,7 @@ def _doctor(arguments: argparse.Namespace) -> Answer:
 
 
 def _library(arguments: argparse.Namespace) -> Answer:
-    from ragturbo_sdk.library_commands import run_library
+    from ragturbo_sdk.cli.library_commands import run_library
 
     return run_library(arguments)
 
@@ -119,9 +119,10 @@ def _playground(arguments: argparse.Namespace) -> Answer:
 
 
 def _completion(arguments: argparse.Namespace) -> Answer:
-    from ragturbo_sdk.completion import script
+    from ragturbo_sdk.cli.arguments import build_parser
+    from ragturbo_sdk.cli.completion.script import script
 
-    return Answer(script(arguments.shell))
+    return Answer(script(arguments.shell, build_parser()))
 
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], Answer]] = {

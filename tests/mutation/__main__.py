@@ -31,18 +31,15 @@ def main(folder: Path, jobs: int, only: list[str]) -> int:
     """
     make_workplace(folder)
     environment = {**os.environ, "HYPOTHESIS_PROFILE": "quick", "OMP_NUM_THREADS": "1"}
-    mutmut = [str(Path(sys.executable).with_name("mutmut"))]
-    command = [*mutmut, "run", "--max-children", str(jobs), *only]
-    if (status := subprocess.run(command, cwd=folder, env=environment, check=False).returncode) != 0:
-        return status
-    listed = subprocess.run(
-        [*mutmut, "results", "--all", "true"],
-        cwd=folder,
-        env=environment,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    mutmut, log = str(Path(sys.executable).with_name("mutmut")), folder / "mutmut.log"
+    with log.open("w") as said:  # it draws a line for each mutant
+        command = [mutmut, "run", "--max-children", str(jobs), *only]
+        done = subprocess.run(command, cwd=folder, env=environment, check=False, stdout=said, stderr=said)
+    if done.returncode != 0:
+        print(f"mutmut ended with exit status {done.returncode}; {log} says why")
+        return 2
+    command = [mutmut, "results", "--all", "true"]
+    listed = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
     return _report(dict(line.strip().split(": ", 1) for line in listed.stdout.splitlines() if ": " in line))
 
 

@@ -50,7 +50,7 @@ demo: .venv-demo/.stamp ## draw a picture with the runtime alone: make demo PROM
 
 # Two runs: what measures the machine wants it for itself. A part of the suite may have nothing for one of them (status 5).
 test: .venv/.stamp ## the whole test suite; make test ARGS="-k tokenizer" runs a part
-	OMP_NUM_THREADS=$(TEST_THREADS) $(DEV) -m pytest -m "not quiet" -n $(JOBS) --dist loadscope $(ARGS) || test $$? -eq 5
+	OMP_NUM_THREADS=$(TEST_THREADS) $(DEV) -m pytest -m "not quiet" -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS) || test $$? -eq 5
 	$(DEV) -m pytest -m quiet $(ARGS) || test $$? -eq 5
 
 # ── what a developer types ────────────────────────────────────────────────────────────────────────
@@ -88,12 +88,12 @@ release-check: .venv/.stamp ## dist/: all that a release publishes, built from a
 train: .venv/.stamp ## a family from nothing, adapter included: make train FAMILY=runs/mine; goes on where it stopped
 	$(DEV) -m training.family --config $(CONFIG) --out $(FAMILY) --until vae
 	test -e $(FAMILY)/judge.safetensors || \
-		$(DEV) -m training.evaluation.judge --config $(CONFIG) --vae $(FAMILY)/vae --out $(FAMILY)/judge.safetensors
+		$(DEV) -m training.evaluation.judge_training --config $(CONFIG) --vae $(FAMILY)/vae --out $(FAMILY)/judge.safetensors
 	$(DEV) -m training.family --config $(CONFIG) --out $(FAMILY)
 	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --family $(FAMILY) --resume
 	$(DEV) -m training.ladd --config training/configs/ladd_emoji.toml --family $(FAMILY) --resume --no-retrieval
 	$(DEV) -m training.baselines --config training/configs/baselines_emoji.toml --family $(FAMILY)
-	test -e $(FAMILY)/judge_new.safetensors || $(DEV) -m training.evaluation.judge --config $(CONFIG) \
+	test -e $(FAMILY)/judge_new.safetensors || $(DEV) -m training.evaluation.judge_training --config $(CONFIG) \
 		--vae $(FAMILY)/vae --new-concepts --out $(FAMILY)/judge_new.safetensors
 	test -e $(FAMILY)/metric_clip || \
 		$(DEV) -m training.evaluation.metric_clip --config $(CONFIG) --out $(FAMILY)/metric_clip

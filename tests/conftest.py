@@ -19,7 +19,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest begins first: another worker does the rest meanwhile."""
+    """What takes longest begins first, and another worker does the rest meanwhile (`make test` keeps this order)."""
     items.sort(key=lambda item: "full_size" not in item.path.parts)
 
 

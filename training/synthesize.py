@@ -12,13 +12,9 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from training.data.prompt_file import read_prompts
 from training.recipe import digest_of
-
-if TYPE_CHECKING:
-    from training.ladd.pairs import PairRecipe
 
 SHARD = 1000
 
@@ -49,6 +45,7 @@ def _synthesize(options: argparse.Namespace) -> None:
     from tqdm import tqdm
 
     from training.family.folder import load_family, load_teacher
+    from training.ladd.pair_sets import pair_recipe
     from training.ladd.pairs import PairShards, whole_shards
     from training.ladd.synthesize import synthesize_pairs
     from training.precision import bf16_is_faster
@@ -60,7 +57,10 @@ def _synthesize(options: argparse.Namespace) -> None:
     prompts = read_prompts(options.prompts)
     family = load_family(options.family, device=options.device)
     teacher = load_teacher(options.family, device=options.device)
-    recipe = _recipe(options, prompts, family.unet.config)
+    recipe = pair_recipe(
+        family, steps=options.steps, guidance_scale=options.guidance_scale, first_seed=options.first_seed,
+        prompts=f"{len(prompts)} prompts, sha256 {digest_of(prompts)}", shard_size=options.shard_size,
+    )  # fmt: skip
     sample = partial(
         synthesize_pairs, teacher, family.text, family.scheduler, steps=options.steps,
         guidance_scale=options.guidance_scale, latent_shape=recipe.latent_shape, batch=options.batch,
@@ -70,20 +70,6 @@ def _synthesize(options: argparse.Namespace) -> None:
     with torch.inference_mode(), tqdm(total=whole, desc="pairs", unit="pair") as bar:
         shards = PairShards(options.out, recipe)
         shards.fill(whole, lambda row: prompts[row % len(prompts)], sample, on_progress=bar.update)
-
-
-def _recipe(options: argparse.Namespace, prompts: Sequence[str], unet: Any) -> PairRecipe:  # noqa: ANN401 - diffusers' frozen dictionary
-    from training.family.folder import weights_hash
-    from training.ladd.pairs import PairRecipe
-
-    side = int(unet.sample_size)
-    return PairRecipe(
-        teacher=weights_hash(options.family, "teacher"),
-        text_encoder=weights_hash(options.family, "text_encoder"),
-        steps=options.steps, guidance_scale=options.guidance_scale,
-        latent_shape=(int(unet.in_channels), side, side), first_seed=options.first_seed,
-        prompts=f"{len(prompts)} prompts, sha256 {digest_of(prompts)}", shard_size=options.shard_size,
-    )  # fmt: skip
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -16,7 +16,7 @@ from tests.benchmarks.conftest import ASKED, COCO, PARTI, TEXTS, inception_of, n
 from training.benchmarks.blip import Blip
 from training.benchmarks.fid_features import Inception
 from training.benchmarks.open_clip_model import OpenClip, clip_scores
-from training.benchmarks.vqa import Asked
+from training.benchmarks.vqa_model import Asked
 from training.evaluate import main
 from training.evaluation.fidelity import frechet_distance
 

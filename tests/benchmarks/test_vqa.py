@@ -14,7 +14,8 @@ from tests.benchmarks.conftest import noise_picture
 from training.benchmarks.blip import Blip
 from training.benchmarks.nearest_choice import NearestChoice
 from training.benchmarks.vilt import Vilt
-from training.benchmarks.vqa import Answer, Asked, answer_questions, load_vqa, vqa_protocol
+from training.benchmarks.vqa import answer_questions, load_vqa, vqa_protocol
+from training.benchmarks.vqa_model import Answer, Asked
 
 LONG = Asked("what color is the cat, the dog, the surfer?", ("red", "blue", "the red two", "no"))
 SHORT = Asked("is there a cat?", ("yes", "no"))

@@ -25,7 +25,7 @@ from training.evaluation.references import (
 from training.family.folder import Family, family_hashes, load_teacher
 from training.family.grid import to_uint8
 from training.family.sampling import draw_prompts
-from training.ladd.setup import encode_library, world_of
+from training.ladd.setup import encode_library
 from training.models.adapter import HSpaceAdapter
 from training.models.checkpoint import CheckpointError, load_adapter
 
@@ -154,7 +154,7 @@ def test_one_prompt_has_no_wrong_references() -> None:
 
 def test_a_caption_of_the_library_finds_itself(family: Family, family_path: Path) -> None:
     metadata = load_adapter(family_path / "adapter.safetensors").metadata
-    library = encode_library(family, world_of(family))
+    library = encode_library(family, family.world)
     found = find_references(family, library, metadata, library.captions[:6])
     assert found.rows.shape == found.weights.shape == (6, 3)
     assert [library.captions[row] for row in found.rows[:, 0]] == list(library.captions[:6])

@@ -12,14 +12,14 @@ import torch
 from safetensors.torch import save_file
 
 from training import precision
-from training.data.render import draw
+from training.data.render import Pixels, draw
 from training.data.scene import Scene
 from training.data.world import World
 from training.evaluation import judge_training
-from training.evaluation.judge import Judge, Pixels, main, object_recall
+from training.evaluation.judge import Judge, object_recall
 from training.evaluation.judge_network import JudgeNetwork
 from training.evaluation.judge_targets import NOTHING, UNDECIDED, Thing, judge_loss, make_targets
-from training.evaluation.judge_training import format_errors, measure_errors, train_judge
+from training.evaluation.judge_training import format_errors, main, measure_errors, train_judge
 from training.evaluation.reading import GROUNDS
 from training.family.config import VaeConfig
 from training.family.folder import save_part

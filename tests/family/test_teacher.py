@@ -12,7 +12,7 @@ import torch
 from training.data.splits import scene, scenes
 from training.family import student_pairs
 from training.family.folder import load_family, load_teacher
-from training.family.latents import LatentCache, cache_latents, concept_map
+from training.family.latents import LatentCache, cache_latents, concept_maps
 from training.family.random_family import NANO_WORLD, nano_config
 from training.family.scene_cache import cache_scenes
 from training.family.shapes import SCHEDULER, new_unet
@@ -20,8 +20,8 @@ from training.family.teacher import Captions, SemanticUNet, draw_timesteps, teac
 
 
 def test_the_concept_map_holds_what_stands_at_every_centre() -> None:
-    for shown in scenes(NANO_WORLD, "train", 40):
-        cells = concept_map(shown, NANO_WORLD, 16)
+    shown_ones = list(scenes(NANO_WORLD, "train", 40))
+    for shown, cells in zip(shown_ones, concept_maps(shown_ones, NANO_WORLD, 16), strict=True):
         for thing in shown.placed:
             assert cells[int(thing.y * 16), int(thing.x * 16)] == 1 + NANO_WORLD.names.index(thing.concept)
         assert (cells == 0).any()
@@ -53,7 +53,7 @@ def test_a_few_steps_lower_the_loss(nano_family: Path) -> None:
     family, config = load_family(nano_family), nano_config()
     torch.manual_seed(0)
     cache = LatentCache(
-        torch.randn(16, 4, 8, 8).half(), torch.zeros(16, 8, 8, dtype=torch.uint8)[:, ::2, ::2]
+        torch.randn(16, 4, 8, 8).half(), torch.zeros(16, 8, 8, dtype=torch.int16)[:, ::2, ::2]
     )
     model = SemanticUNet(new_unet(config), len(config.world.names))
     tokens = Captions(*family.text.tokenize(["a cat"] * 16 + [""]))

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import os
 import re
+import runpy
 import shlex
 import subprocess
 import sys
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -39,11 +43,17 @@ def environment() -> dict[str, str]:
 
 @cache
 def help_text(module: str, *arguments: str) -> str:
-    """What a command of ours says about itself."""
-    command = [sys.executable, "-m", module, *arguments, "--help"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment(), cwd=ROOT)
-    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
-    return done.stdout
+    """What a command of ours says about itself; run as `python -m` would, in a process that has torch already."""
+    said = io.StringIO()
+    with warnings.catch_warnings(), contextlib.redirect_stdout(said), pytest.MonkeyPatch.context() as patch:
+        warnings.filterwarnings(
+            "ignore", ".* found in sys.modules", RuntimeWarning
+        )  # of what is imported already
+        patch.setattr(sys, "argv", [module, *arguments, "--help"])
+        with pytest.raises(SystemExit) as left:
+            runpy.run_module(module, run_name="__main__", alter_sys=True)
+    assert not left.value.code, f"python -m {module} {' '.join(arguments)} --help"
+    return said.getvalue()
 
 
 def console_lines(path: Path) -> list[str]:

@@ -86,7 +86,7 @@ def guided(parts: Parts) -> Parts:
     """One thing fills all pictures, its parts in the same places; every reference has lambda 1."""
     parts.training.neighbours = replace(parts.training.neighbours, calibration=Calibration(-2.0, -1.0))
     assert parts.features is not None
-    tokens = parts.features.tokens
+    tokens = parts.features.stored.shape[1]
     side = round(tokens**0.5)
     line = torch.linspace(-1, 1, side)
     places = torch.stack([line.repeat(side), line.repeat_interleave(side)])

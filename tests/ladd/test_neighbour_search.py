@@ -64,11 +64,10 @@ def test_the_number_of_pairs_at_a_time_changes_nothing(parts: Parts, monkeypatch
 def lent_of(parts: Parts) -> Sequence[str]:
     from training.data.inventions import concept_of
     from training.ladd.config import RealConfig
-    from training.ladd.setup import world_of
     from training.ladd.strangers import strangers_of
 
     settings = RealConfig(scenes=4, lent_variants=1, held_out=4, steps=1, library=12)
-    return tuple(concept_of(name).name for name in strangers_of(settings, world_of(parts.family)))
+    return tuple(concept_of(name).name for name in strangers_of(settings, parts.family.world))
 
 
 def test_a_second_run_reads_what_the_first_one_found(

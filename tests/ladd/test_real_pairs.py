@@ -22,7 +22,7 @@ from training.ladd.neighbours import find_neighbours
 from training.ladd.pair_sets import real_scenes
 from training.ladd.pairs import NO_SEED, Pairs, PairShards, join_pairs, noise_of_seeds
 from training.ladd.real_pairs import RealPairSampler, RealScenes, known_scenes
-from training.ladd.setup import Parts, assemble, world_of
+from training.ladd.setup import Parts, assemble
 from training.ladd.trainer import Trainer
 
 WORLD = World(common=("cat", "dog", "apple", "bus"), rare=("tiger",), library_only=("fox",))
@@ -87,7 +87,7 @@ def test_captions_that_are_held_out_and_things_that_are_rare_are_left_out() -> N
 
 
 def test_a_run_trains_on_both_kinds(parts: Parts, config: LaddConfig) -> None:
-    pairs, world = parts.training.pairs, world_of(parts.family)
+    pairs, world = parts.training.pairs, parts.family.world
     is_real = pairs.is_real(range(len(pairs)))
     assert int((~is_real).sum()) == config.pairs.count
     assert int(is_real.sum()) == 4 * 3  # scenes, in three variants each
@@ -147,7 +147,7 @@ def test_lent_things_find_pictures_of_them_and_others_never_find_lent_pictures(p
 
 
 def test_a_world_that_leaves_nothing_unknown_is_refused(parts: Parts, config: LaddConfig) -> None:
-    world = replace(world_of(parts.family), library_only=())
+    world = replace(parts.family.world, library_only=())
     with pytest.raises(ValueError, match=r"0 that only the library shows; .* set \[real\] scenes to 0"):
         real_scenes(config, world, leave_out=frozenset())
 
@@ -198,7 +198,7 @@ def test_the_gate_asks_for_unknown_things_too() -> None:
 def test_every_pair_of_a_scene_meets_its_own_noise_in_whatever_batches(
     parts: Parts, config: LaddConfig
 ) -> None:
-    family, world = parts.family, world_of(parts.family)
+    family, world = parts.family, parts.family.world
     scenes = known_scenes(world, 7, 3, leave_out=frozenset(), way_out="")
     shown = RealScenes(scenes, ((), world.lent), trained=True, seed=0)
     sets = []

@@ -23,7 +23,7 @@ from training.ladd.library import (
 )
 from training.ladd.neighbours import calibrate, find_neighbours, measure_calibration, picture_cosines
 from training.ladd.pairs import Pairs
-from training.ladd.setup import Parts, world_of
+from training.ladd.setup import Parts
 from training.models.split_unet import encode
 
 
@@ -35,7 +35,7 @@ def test_neighbours_are_what_the_runtime_finds(parts: Parts) -> None:
     assert not near.any(), "random weights: no target looks like a library entry"
     own_keys = library.keys[: library.own].numpy().astype(np.float16)
     retriever = Retriever(ExactIndex(own_keys), neighbours.calibration)
-    lent = set(world_of(parts.family).lent)
+    lent = set(parts.family.world.lent)
     known = [
         i
         for i, p in enumerate(parts.training.pairs.prompts)

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ragturbo_runtime.sampler import Schedule
-from training.ladd.pairs import RECIPE_FILE, PairRecipe, Pairs, PairShards
+from training.ladd.pairs import RECIPE_FILE, PairRecipe, Pairs, PairShards, noise_of_seeds
 from training.ladd.shard_file import checksum_path
-from training.ladd.synthesize import noise_of_seeds, solver_for
+from training.ladd.synthesize import solver_for
 
 SHAPE = (4, 4, 4)
 ZERO_SNR = {

@@ -14,8 +14,8 @@ from training.baselines.config import BaselinesConfig
 from training.baselines.lcm import draw_latents_with_lcm, train_lcm
 from training.baselines.rdm import EmbeddedLibrary, embed_library, train_rdm
 from training.data.splits import scenes
-from training.data.world import World, parse_world
-from training.family.folder import freeze, read_json, save_part
+from training.data.world import World
+from training.family.folder import freeze, read_json, read_settings, save_part, world_of
 from training.family.grid import save_grid
 from training.family.text_tower import load_text_tower
 from training.family.weight_files import DIFFUSERS_WEIGHTS
@@ -23,6 +23,7 @@ from training.ladd.diffusion import Diffusion
 from training.ladd.library import encode_scenes
 from training.ladd.pairs import noise_of_seeds
 from training.ladd.synthesize import sample_latents
+from training.models.split_unet import latent_shape
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
@@ -48,7 +49,7 @@ class BaselinesRun:
 
     def __init__(self, config: BaselinesConfig, family: Path, work: Path) -> None:
         self.config, self.family, self.work = config, family, work
-        self.settings = read_json(family / "family.json")
+        self.settings = read_settings(family)
         self.scheduler = read_json(family / "scheduler" / "scheduler_config.json")
         self.resolution = int(self.settings["resolution"])
 
@@ -64,7 +65,7 @@ class BaselinesRun:
     @cached_property
     def world(self) -> World:
         """The family's concepts."""
-        return parse_world(self.settings["config"]["world"])
+        return world_of(self.settings, self.family)
 
     @cached_property
     def text(self) -> TextTower:
@@ -151,10 +152,8 @@ class BaselinesRun:
 
     def _asked(self) -> tuple[list[str], Tensor]:
         """Held-out prompts for a grid, and their noise."""
-        unet = self.teacher.config
-        shape = (unet.in_channels, unet.sample_size, unet.sample_size)
         prompts = [one.caption for one in scenes(self.world, "validation", SHOWN)]
-        return prompts, noise_of_seeds(range(SHOWN), shape)
+        return prompts, noise_of_seeds(range(SHOWN), latent_shape(self.teacher))
 
     @torch.no_grad()
     def _save(self, latents: Tensor, name: str) -> None:

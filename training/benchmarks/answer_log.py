@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from training.atomic import save_atomically
-from training.benchmarks.vqa import Answer, Asked
+from training.benchmarks.vqa_model import Answer, Asked
 
 
 class AnswerLog:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from training.benchmarks.model_folders import load_tokenizer, load_whole
-from training.benchmarks.vqa import PUBLIC, Asked
+from training.benchmarks.vqa_model import PUBLIC, Asked
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,6 +9,9 @@ from typing import Any
 
 from ragturbo_runtime.files import hash_file
 
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+"""Names of weights in transformers' layout."""
+
 
 def require_files(folder: Path, files: Sequence[Sequence[str]], *, option: str, public: str) -> None:
     """Check that a folder is laid out as its loader wants it.

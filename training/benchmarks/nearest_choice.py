@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from training.benchmarks.model_folders import load_tokenizer, load_whole, require_files
-from training.benchmarks.vqa import WEIGHTS
+from training.benchmarks.model_folders import WEIGHTS, load_tokenizer, load_whole, require_files
 
 LAYOUT = (("config.json",), WEIGHTS, ("tokenizer.json", "vocab.txt"))
 PUBLIC = "sentence-transformers/all-mpnet-base-v2, which TIFA takes"

@@ -40,7 +40,7 @@ def find_pictures(source: Path, prompts: Sequence[Prompt]) -> PictureSet:
         ValueError: The map cannot be read.
     """
     if source.is_dir():
-        there = {path.name: path for path in source.iterdir() if path.suffix in SUFFIXES}
+        there = {path.name: path for path in source.iterdir() if path.suffix.lower() in SUFFIXES}
         found = {one.id: _first(there, one.id) for one in prompts}
     elif source.is_file():
         listed = _read_map(source)
@@ -64,7 +64,11 @@ def list_pictures(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: There is no such folder, or fewer than two pictures in it.
     """
-    found = sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES) if folder.is_dir() else []
+    found = (
+        sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+        if folder.is_dir()
+        else []
+    )
     if len(found) < 2:
         raise FileNotFoundError(
             f"--pictures-real {folder}: {len(found)} pictures; wanted is a folder of real ones ({', '.join(SUFFIXES)})"

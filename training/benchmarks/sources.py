@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.benchmarks.drawing import draw_rows, seed_of
+from ragturbo_runtime.requests import MAX_PICTURES
+from training.benchmarks.drawing import ROWS, draw_rows, seed_of
 from training.benchmarks.pictures import PictureSet, find_pictures
 from training.benchmarks.prompts import Prompt
 
@@ -40,8 +41,6 @@ class Options:
         Raises:
             ValueError: A number is out of range.
         """
-        from training.evaluation.bundle_pictures import MAX_PICTURES
-
         if not 1 <= self.batch <= MAX_PICTURES:
             raise ValueError(f"--batch {self.batch}; allowed are 1 to {MAX_PICTURES}")
 
@@ -55,10 +54,11 @@ def picture_rows(options: Options, prompts: Sequence[Prompt]) -> list[PictureSet
         RagTurboError: The bundle cannot be used.
     """
     given = [find_pictures(source, prompts) for source in options.pictures]
-    names = Counter(["retrieval", "no_retrieval", *(row.name for row in given)])
+    draws = not given or options.bundle is not None
+    names = Counter([*(ROWS if draws else ()), *(row.name for row in given)])
     if doubled := [name for name, times in names.items() if times > 1]:
         raise ValueError(f"--pictures: two rows would be called {doubled}; rename a folder")
-    if given and options.bundle is None:
+    if not draws:
         return given
     return [*_drawn(options, prompts), *given]
 

@@ -10,13 +10,16 @@ from typing import Any
 import numpy as np
 
 from ragturbo_runtime.files import hash_file
+from training.benchmarks import nearest_choice
 from training.benchmarks.answer_log import AnswerLog
+from training.benchmarks.model_folders import require_files
 from training.benchmarks.nearest_choice import NearestChoice
 from training.benchmarks.pictures import PictureSet, open_picture
 from training.benchmarks.prompts import Prompt, first_prompts, read_tifa_prompts
 from training.benchmarks.scores import BOOTSTRAP, RowScores, grouped, score_document, write_json
 from training.benchmarks.sources import Options, picture_rows, rows_protocol
-from training.benchmarks.vqa import Answer, Asked, VqaModel, answer_questions, load_vqa, vqa_protocol
+from training.benchmarks.vqa import answer_questions, load_vqa, vqa_protocol
+from training.benchmarks.vqa_model import LAYOUT, PUBLIC, Answer, Asked, VqaModel
 from training.data.tifa import Question, read_questions
 from training.evaluation.scores import Counts, tifa_result
 from training.recipe import check_recipe, write_recipe
@@ -78,11 +81,7 @@ def vqa_protocol_of(vqa: Path, sentence_encoder: Path | None) -> dict[str, str]:
     Raises:
         FileNotFoundError: A file is missing.
     """
-    from training.benchmarks import nearest_choice
-    from training.benchmarks import vqa as vqa_room
-    from training.benchmarks.model_folders import require_files
-
-    require_files(vqa, vqa_room.LAYOUT, option="--vqa", public=vqa_room.PUBLIC)
+    require_files(vqa, LAYOUT, option="--vqa", public=PUBLIC)
     if sentence_encoder is not None:
         layout, public = nearest_choice.LAYOUT, nearest_choice.PUBLIC
         require_files(sentence_encoder, layout, option="--sentence-encoder", public=public)

@@ -11,48 +11,16 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from training.benchmarks.model_folders import hash_folder, require_files
+from training.benchmarks.vqa_model import LAYOUT, PUBLIC, Answer, Asked, VqaModel
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from training.benchmarks.nearest_choice import NearestChoice
-
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-LAYOUT = (("config.json",), ("preprocessor_config.json",), WEIGHTS, ("tokenizer.json", "vocab.txt"))
-PUBLIC = "Salesforce/blip-vqa-capfilt-large, Salesforce/blip-vqa-base or dandelin/vilt-b32-finetuned-vqa"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a VQA model gets to see of a question."""
-
-    question: str
-    choices: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What it said."""
-
-    choice: str
-    """One of the choices; empty where the model has no word for any of them."""
-    free_form: str
-    """In its own words; the choice itself where it only scored choices."""
-
-
-class VqaModel(Protocol):
-    """A model that answers questions about a picture."""
-
-    def score_choices(self, picture: Image, asked: Sequence[Asked]) -> list[list[float]]:
-        """Score each choice of each question: higher is likelier, -infinity where it has no word for it."""
-
-    def answer_freely(self, picture: Image, questions: Sequence[str]) -> list[str]:
-        """Answer each question in its own words."""
 
 
 def load_vqa(folder: Path, *, device: str, batch: int) -> VqaModel:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.atomic import save_atomically
 from training.data.concepts import concepts
 from training.data.inventions import Tile, is_invented, paint, parse_invention
 
@@ -113,7 +114,10 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(prog="python -m training.data.glyphs", description=main.__doc__)
     parser.add_argument("--font", type=Path, required=True, help="NotoColorEmoji.ttf")
-    draw_atlas(parser.parse_args().font).save(ATLAS, lossless=True, quality=100, method=6)
+    atlas = draw_atlas(parser.parse_args().font)
+    save_atomically(
+        ATLAS, lambda beside: atlas.save(beside, format="WEBP", lossless=True, quality=100, method=6)
+    )
 
 
 if __name__ == "__main__":

@@ -363,6 +363,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from training.family.config import read_family_config
 
     try:
+        if options.count < 1:
+            raise ValueError(f"--count {options.count}; give 1 or more")
         config = read_family_config(options.config)
         benchmark = scenes(config.world, "benchmark", options.count)
         write_benchmark(options.out, benchmark, config.world.names, family=config.name)

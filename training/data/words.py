@@ -16,7 +16,7 @@ def made_up_word(random: np.random.Generator) -> str:
         random: Where it comes from.
 
     Returns:
-        One of about a million, lower case, letters only.
+        One of about 370,000, lower case, letters only.
     """
     parts = (_ONSETS, _VOWELS, _ONSETS, _VOWELS, _CODAS)
     return "".join(part[int(random.integers(len(part)))] for part in parts)

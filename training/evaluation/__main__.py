@@ -49,6 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "error: --times times all rows, or they could not be compared; leave out --rows", file=sys.stderr
         )
         return 2
+    if options.count < 1:
+        print(f"error: --count {options.count}; give 1 or more", file=sys.stderr)
+        return 2
     if options.merge and not options.rows:
         print("error: --merge puts rows into the results; name them with --rows", file=sys.stderr)
         return 2
@@ -72,6 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (RagTurboError, ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from there", file=sys.stderr)
+        return 130
     return 0
 
 

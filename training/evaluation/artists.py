@@ -13,6 +13,7 @@ import torch
 from diffusers import UNet2DConditionModel
 
 from ragturbo_runtime.files import hash_file
+from training.data.render import Pixels
 from training.data.splits import scenes
 from training.evaluation.drawing import (
     draw_in_one_step,
@@ -22,7 +23,6 @@ from training.evaluation.drawing import (
     with_lora,
 )
 from training.evaluation.injection import Tap, WholeFeatures, draw_with_slerp
-from training.evaluation.judge import Pixels
 from training.evaluation.references import (
     PromptReferences,
     find_references,
@@ -31,7 +31,7 @@ from training.evaluation.references import (
 )
 from training.family.folder import Family, family_hashes, freeze, load_family, load_teacher
 from training.ladd.library import Codec, ReferenceFeatures, TrainingLibrary
-from training.ladd.setup import encode_library, world_of
+from training.ladd.setup import encode_library
 from training.models.checkpoint import AdapterCheckpoint, load_adapter
 
 if TYPE_CHECKING:
@@ -84,14 +84,14 @@ class Artists:
     @cached_property
     def library(self) -> TrainingLibrary:
         """The scenes that the bundle's library holds."""
-        return encode_library(self.family, world_of(self.family))
+        return encode_library(self.family, self.family.world)
 
     @cached_property
     def embedded_library(self) -> EmbeddedLibrary:
         """The same, as an RDM sees it."""
         from training.baselines.rdm import embed_library
 
-        shown = scenes(world_of(self.family), "library", len(self.library))
+        shown = scenes(self.family.world, "library", len(self.library))
         return embed_library(self.family.text, shown, self.family.resolution)
 
     @cached_property

@@ -10,9 +10,7 @@ from typing import Self
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.files import hash_file
 from ragturbo_runtime.pipeline import Pipeline
-from ragturbo_runtime.requests import MAX_PICTURES, DrawRequest, DrawResult
-
-__all__ = ["MAX_PICTURES", "BundlePainter"]
+from ragturbo_runtime.requests import DrawRequest, DrawResult
 
 
 class BundlePainter:

@@ -17,16 +17,15 @@ import torch
 from torch import Tensor
 
 from training.evaluation.artists import Artists
-from training.evaluation.drawing import latent_shape
 from training.evaluation.publish import RESULTS, read_results
 from training.evaluation.references import read_features
-from training.evaluation.results import write_json
+from training.evaluation.results import write_json, write_text
 from training.ladd.diffusion import Diffusion
 from training.ladd.library import Codec
+from training.ladd.pairs import noise_of_seeds
 from training.ladd.product_codes import PIECE
-from training.ladd.synthesize import noise_of_seeds
 from training.models.adapter import fuse
-from training.models.split_unet import encode
+from training.models.split_unet import encode, latent_shape
 
 CODECS_PAGE, CODECS_DATA = "codecs.md", "codecs.json"
 SD_TURBO_TOKENS, SD_TURBO_CHANNELS, PAPER_LIBRARY = 64, 1280, 630_000
@@ -130,14 +129,13 @@ def write_page(rows: Sequence[dict[str, Any]], prompts: int, out: Path) -> None:
             f"| {row['name']} | {row['bytes']:,} | {row['bytes_sd_turbo']:,} | {row['gigabytes_paper']} "
             f"| {row['delta_h_error']:.4f} | {tifa} |"
         )
-    (out / CODECS_PAGE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    write_text(out / CODECS_PAGE, "\n".join(lines) + "\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure how features may be stored; returns the exit status."""
     from training.data.splits import scenes
-    from training.data.world import parse_world
-    from training.family.folder import SETTINGS_FILE, read_json
+    from training.family.folder import read_settings, world_of
 
     parser = argparse.ArgumentParser(prog="python -m training.evaluation.codecs", description=main.__doc__)
     parser.add_argument(
@@ -147,15 +145,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("docs"), help="where results.json is")
     options = parser.parse_args(arguments)
     try:
+        if options.prompts < 1:
+            raise ValueError(f"--prompts {options.prompts}; give 1 or more")
         results = read_results(options.out / RESULTS)
-        settings = read_json(options.family / SETTINGS_FILE)
-        world = parse_world(settings["config"]["world"])
+        world = world_of(read_settings(options.family), options.family)
         prompts = tuple(scene.caption for scene in scenes(world, "benchmark", options.prompts))
         rows = measure_codecs(Artists(options.family, prompts), results)
         write_page(rows, len(prompts), options.out)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped: nothing was written\n")
+        return 130
     return 0
 
 

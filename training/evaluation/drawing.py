@@ -10,15 +10,15 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from training.evaluation.judge import Pixels
+from training.data.render import Pixels
 from training.family.folder import Family, freeze
 from training.family.grid import to_uint8
 from training.ladd.diffusion import Diffusion
-from training.ladd.synthesize import noise_of_seeds
+from training.ladd.pairs import noise_of_seeds
 from training.models.adapter import HSpaceAdapter, fuse
 from training.models.checkpoint import AdapterCheckpoint
 from training.models.lora import add_lora, fuse_and_strip, load_lora
-from training.models.split_unet import decode, encode
+from training.models.split_unet import decode, encode, latent_shape
 
 if TYPE_CHECKING:
     from diffusers import DDIMScheduler
@@ -201,9 +201,3 @@ def _ddim(family: Family, steps: int) -> DDIMScheduler:
         warnings.filterwarnings("ignore", message="__array__ implementation", category=DeprecationWarning)
         scheduler.set_timesteps(steps)
     return scheduler
-
-
-def latent_shape(unet: UNet2DConditionModel) -> tuple[int, int, int]:
-    """(c, h, w) of what a U-Net draws."""
-    side = int(unet.config.sample_size)
-    return int(unet.config.in_channels), side, side

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from training.evaluation.judge import Pixels
+from training.data.render import Pixels
 from training.family.text_tower import TextTower, load_text_tower
 
 BATCH = 256

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from training.evaluation.judge import Pixels
+from training.data.render import Pixels
 from training.evaluation.publish import GRIDS, PICTURES
 from training.evaluation.results import COMMAND, Benchmark, write_text
 from training.evaluation.rows import NO_REFERENCES

@@ -8,15 +8,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from training.evaluation.drawing import decode_latents, latent_shape
-from training.evaluation.judge import Pixels
+from training.data.render import Pixels
+from training.evaluation.drawing import decode_latents
 from training.evaluation.references import PromptReferences
 from training.family.folder import Family
 from training.ladd.diffusion import Diffusion
 from training.ladd.library import TrainingLibrary
-from training.ladd.synthesize import noise_of_seeds
+from training.ladd.pairs import noise_of_seeds
 from training.models.slerp import combine_references, slerp
-from training.models.split_unet import apply_mid, decode, encode_down
+from training.models.split_unet import apply_mid, decode, encode_down, latent_shape
 
 CHUNK = 128
 Tap = Literal["output", "input"]

@@ -2,13 +2,6 @@
 
 It is trained apart from the generator, on drawn scenes with damage (judge_pictures, judge_faults), and shares
 no weight with it. Its own error rate is measured at the end of its training and kept in its file.
-
-Command::
-
-    python -m training.evaluation.judge --config training/configs/emoji.toml \
-        --out training/weights/emoji/judge.safetensors --vae training/weights/emoji/vae
-
-Two cores: about 10 minutes for the default 3,000 steps. Stopped and started again, it goes on.
 """
 
 from __future__ import annotations
@@ -23,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 
 from training.atomic import save_atomically
+from training.data.render import Pixels
 from training.data.scene import Scene
 from training.data.world import Frequency, World
 from training.evaluation.judge_network import STRIDE, JudgeNetwork
 from training.evaluation.reading import GROUNDS, Detection, Reading
 
-Pixels = NDArray[np.uint8]
 ErrorRates = dict[str, dict[str, float]]
 
 THRESHOLD = 0.5
@@ -67,18 +60,18 @@ class Judge:
             FileNotFoundError: It is not there; the message holds the command that makes it.
             ValueError: It is no judge, or a judge of other grounds than this code's.
         """
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         if not path.exists():
             raise FileNotFoundError(
-                f"no judge at {path}; make one with: python -m training.evaluation.judge --out {path}"
+                f"no judge at {path}; make one with: python -m training.evaluation.judge_training --out {path}"
             )
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-            if "ragturbo" not in metadata:
-                raise ValueError(f"{path} is no judge: its metadata has no key 'ragturbo'")
-            weights = {key: file.get_tensor(key).float() for key in file.keys()}
-        settings = json.loads(metadata["ragturbo"])
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                settings = json.loads((file.metadata() or {})["ragturbo"])
+                weights = {key: file.get_tensor(key).float() for key in file.keys()}
+        except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(f"{path} is no judge, or is damaged ({error}); make it again") from error
         if settings.get("grounds") != list(GROUNDS):
             raise ValueError(
                 f"{path} reads the grounds {settings.get('grounds')}, this code asks for {list(GROUNDS)}"
@@ -104,7 +97,7 @@ class Judge:
             if self.frequencies.get(name) != world.frequency(name):
                 raise ValueError(
                     f"the judge knows {name!r} as {self.frequencies.get(name)}, the family as "
-                    f"{world.frequency(name)}: train it again with python -m training.evaluation.judge"
+                    f"{world.frequency(name)}: train it again with python -m training.evaluation.judge_training"
                 )
 
     def save(self, path: Path) -> None:
@@ -240,50 +233,3 @@ def _check_pictures(pictures: Pixels) -> None:
         raise ValueError(
             f"pictures must be at least one, with sides divisible by {divisor}, not {pictures.shape}"
         )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train a judge for a family, measure its errors, and write both; returns the exit status."""
-    import argparse
-    import sys
-
-    parser = argparse.ArgumentParser(prog="python -m training.evaluation.judge", description=main.__doc__)
-    parser.add_argument(
-        "--config", type=Path, default=Path("training/configs/emoji.toml"), help="the family's config"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="the judge's safetensors file")
-    parser.add_argument(
-        "--vae", type=Path, help="the family's autoencoder; without it, faults are only imitated"
-    )
-    parser.add_argument("--steps", type=int, default=3000, help="optimiser steps of 32 pictures")
-    parser.add_argument(
-        "--new-concepts",
-        action="store_true",
-        help="a judge that also knows the concepts of training.evaluation.new_concepts",
-    )
-    options = parser.parse_args(arguments)
-    from training.evaluation.judge_training import format_errors, train_judge
-    from training.evaluation.new_concepts import judge_world
-    from training.family.config import read_family_config
-
-    try:
-        config = read_family_config(options.config)
-        judge = train_judge(
-            judge_world(config.world) if options.new_concepts else config.world,
-            options.out,
-            resolution=config.resolution,
-            steps=options.steps,
-            vae_folder=options.vae,
-        )
-    except (ValueError, FloatingPointError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's output
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; the same command goes on from there", file=sys.stderr)  # noqa: T201 - a command's output
-        return 130
-    print(format_errors(judge.errors))  # noqa: T201 - a command's output
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

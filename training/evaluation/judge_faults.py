@@ -12,7 +12,7 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
 
-    from training.evaluation.judge import Pixels
+    from training.data.render import Pixels
 
 _WARP = 0.045  # in grid_sample's units (the picture is 2 wide): 1.4 pixels of 64
 _LATENT_NOISE = 0.3  # standard deviations of the latents

@@ -76,7 +76,7 @@ class _Case:
         return slice(top, top + side), slice(left, left + side)
 
     def other(self) -> str:
-        """Another concept of the family, and of the same category where there is one."""
+        """Another concept of the family."""
         names = [name for name in self.world.names if name != self.placed.concept]
         return names[int(self.random.integers(len(names)))]
 

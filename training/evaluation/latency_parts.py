@@ -13,11 +13,10 @@ import torch
 
 from ragturbo_runtime.files import hash_file
 from training.atomic import save_atomically
-from training.evaluation.drawing import latent_shape
 from training.evaluation.references import new_search
 from training.models.adapter import fuse
 from training.models.slerp import combine_references, slerp
-from training.models.split_unet import encode
+from training.models.split_unet import encode, latent_shape
 
 if TYPE_CHECKING:
     from training.evaluation.artists import Artists

@@ -18,12 +18,13 @@ import torch
 from numpy.typing import NDArray
 
 from training.data.concepts import concepts
+from training.data.render import Pixels
 from training.data.scene import Scene
 from training.data.world import Split, World
 from training.evaluation.artists import FIRST_SEED
 from training.evaluation.bootstrap import mean_interval, paired_difference
 from training.evaluation.drawing import draw_in_one_step, with_lora
-from training.evaluation.judge import Judge, Pixels
+from training.evaluation.judge import Judge
 from training.evaluation.new_concepts import PICTURES, NewConcept, concept_prompts, make_concepts, swapped
 from training.evaluation.publish import NEW_CONCEPTS, RESULTS, publish, read_results
 from training.evaluation.references import (
@@ -35,9 +36,9 @@ from training.evaluation.references import (
 from training.evaluation.results import write_json, write_text
 from training.evaluation.sheets import save_sheet
 from training.evaluation.tables import table
-from training.family.folder import load_family
+from training.family.folder import load_family, read_settings, world_of
 from training.ladd.library import TrainingLibrary, encode_keys, encode_scenes
-from training.ladd.setup import encode_library, world_of
+from training.ladd.setup import encode_library
 from training.models.checkpoint import load_adapter
 
 COMMAND = "python -m training.evaluation.new_concepts_run"
@@ -93,7 +94,7 @@ class NewConceptsBenchmark:
         """The bundle's, then all own pictures, then all wrong ones."""
         family = self._loaded[0]
         added = [scene for made in (self.made, swapped(self.made)) for one in made for scene in one.pictures]
-        library = encode_library(family, world_of(family))
+        library = encode_library(family, family.world)
         if not added:
             return library
         captions = tuple(scene.caption for scene in added)
@@ -145,7 +146,7 @@ def measure_new_concepts(family_path: Path, judge_file: Path, out: Path, *, spli
 
     Args:
         family_path: The family's folder, with adapter.safetensors.
-        judge_file: Of ``training.evaluation.judge --new-concepts``.
+        judge_file: Of ``training.evaluation.judge_training --new-concepts``.
         out: Where to write; the validation split is printed alone.
         split: Whose compositions the prompts are.
 
@@ -153,7 +154,7 @@ def measure_new_concepts(family_path: Path, judge_file: Path, out: Path, *, spli
         The table, as text.
     """
     judge = Judge.load(judge_file)
-    world = world_of(load_family(family_path))
+    world = world_of(read_settings(family_path), family_path)
     benchmark = NewConceptsBenchmark(family_path, judge, make_concepts(world, split=split))
     recall, pictures = benchmark.run()
     known = {
@@ -288,6 +289,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - a command's output
         return 2
+    except KeyboardInterrupt:
+        print("stopped: nothing was written", file=sys.stderr)  # noqa: T201 - a command's output
+        return 130
     return 0
 
 

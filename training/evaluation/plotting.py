@@ -98,7 +98,7 @@ def new_figure(path: Path, width: float, height: float) -> Iterator[Figure]:
 
 def points(
     axes: Axes, name: str, at: Sequence[float], intervals: Sequence[Sequence[float]], *, upright: bool,
-    colour: str | None = None, label: str | None = None, line: str = "none",
+    label: str | None = None, line: str = "none",
 ) -> None:  # fmt: skip
     """Draw means with the ends of their intervals.
 
@@ -108,12 +108,10 @@ def points(
         at: (N,) places on the other axis.
         intervals: (N,) [mean, low, high] each.
         upright: Whether scores go upwards; else to the right.
-        colour: Instead of the row's own.
         label: For the legend.
         line: Style of the line through them.
     """
     shown = look(name)
-    colour = colour or shown.colour
     means = [mean for mean, _, _ in intervals]
     # Rounded to four digits a mean may lie a hair outside its interval.
     ends = [
@@ -122,8 +120,8 @@ def points(
     ]
     x, y = (at, means) if upright else (means, at)
     axes.errorbar(
-        x, y, yerr=ends if upright else None, xerr=None if upright else ends, fmt=shown.marker, color=colour,
-        markerfacecolor="white" if shown.hollow else colour, markersize=5, elinewidth=1.1, capsize=0,
+        x, y, yerr=ends if upright else None, xerr=None if upright else ends, fmt=shown.marker, color=shown.colour,
+        markerfacecolor="white" if shown.hollow else shown.colour, markersize=5, elinewidth=1.1, capsize=0,
         linestyle=line, linewidth=1, label=label,
     )  # fmt: skip
 

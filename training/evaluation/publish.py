@@ -54,7 +54,7 @@ def read_results(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}); write it again with: make results") from error
-    needed = ("protocol", "rows", "paired", "paired_recall", "controls")
+    needed = ("protocol", "rows", "paired", "paired_clip", "paired_recall", "controls")
     missing = [name for name in needed if not isinstance(document, dict) or name not in document]
     if missing:
         raise ValueError(f"{path} lacks {', '.join(missing)}; write it again with: make results")

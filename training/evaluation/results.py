@@ -12,7 +12,7 @@ import numpy as np
 
 from ragturbo_runtime.files import hash_file
 from training.atomic import save_atomically
-from training.data.render import draw
+from training.data.render import Pixels, draw
 from training.data.scene import Scene
 from training.data.tifa import Question, questions
 from training.evaluation.answers import answer
@@ -25,7 +25,7 @@ from training.evaluation.bootstrap import (
     paired_difference,
     ratio_interval,
 )
-from training.evaluation.judge import THRESHOLD, Judge, Pixels
+from training.evaluation.judge import THRESHOLD, Judge
 from training.evaluation.rows import NO_REFERENCES
 from training.evaluation.scores import RowScores, score_row, tifa_result
 from training.evaluation.times import add_derived_times

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from ragturbo_runtime.files import hash_file
 from training.atomic import save_atomically
+from training.data.render import Pixels
 from training.evaluation.artists import (
     FIRST_SEED,
     LCM_STEPS,
@@ -31,7 +32,6 @@ from training.evaluation.artists import (
     BundleArtist,
     Draw,
 )
-from training.evaluation.judge import Pixels
 from training.family.weight_files import DIFFUSERS_WEIGHTS
 from training.ladd.library import Codec
 

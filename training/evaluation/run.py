@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from training.data.exposure import expected_pictures
-from training.data.render import draw
+from training.data.render import Pixels, draw
 from training.data.splits import scene
 from training.data.world import World
 from training.evaluation.artists import Artists
 from training.evaluation.by_concept import recall_by_concept
 from training.evaluation.grids import LABELS, Material, write_grids
-from training.evaluation.judge import Pixels
 from training.evaluation.latency import measure_latency
 from training.evaluation.latency_parts import measure_bundle
 from training.evaluation.merge import merge_rows
@@ -28,7 +27,6 @@ from training.evaluation.sheets import TITLES, choose, save_sheet
 from training.evaluation.strip import Shown
 from training.evaluation.times import timed_rows
 from training.family.folder import read_json
-from training.ladd.setup import world_of
 
 SHOWN = (
     "teacher_50",
@@ -103,7 +101,7 @@ def _draw_sheets(folder: Path, benchmark: Benchmark, world: World, pictures: Map
 def _grid_material(
     artists: Artists, benchmark: Benchmark, pictures: Mapping[str, Pixels], cache: Path
 ) -> Material:
-    """What the side-by-side page is made of; the answers are those that `_score` kept."""
+    """What the side-by-side page is made of; the answers are those that `Session.scores` kept."""
     answers = {name: read_json(cache / "answers" / f"{name}.json") for name in LABELS}
     details = {name: some["question_details"] for name, some in answers.items()}
 
@@ -119,5 +117,8 @@ def _grid_material(
 
 
 def _shown(artists: Artists, row: int, weight: float) -> Shown:
-    picture = draw(scene(world_of(artists.family), "library", row), artists.family.resolution)
+    picture = draw(
+        scene(artists.family.world, "library", row),
+        artists.family.resolution,
+    )
     return Shown(picture, artists.library.captions[row], weight)

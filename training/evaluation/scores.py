@@ -47,11 +47,6 @@ class RowScores:
     by_concept: dict[str, Counts]
     """Concept -> groups of the captions that were found at least once."""
 
-    @property
-    def right(self) -> FloatArray:
-        """(N,) questions answered right, per caption."""
-        return np.asarray(sum(counts.right for counts in self.by_element_type.values()), dtype=np.float64)
-
     def as_json(self) -> dict[str, Any]:
         """What docs/results.json holds about a row: [mean, low, high] each."""
         return {

@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from training.data.render import Pixels
 from training.data.splits import scenes
 from training.data.tifa import BENCHMARK_SCENES
-from training.data.world import World, parse_world
+from training.data.world import World
 from training.evaluation.artists import Artists
 from training.evaluation.fidelity import Fidelity
-from training.evaluation.judge import Judge, Pixels
+from training.evaluation.judge import Judge
 from training.evaluation.judge_faults import through_vae
 from training.evaluation.latency_parts import split_of
 from training.evaluation.results import Benchmark, Measured, best_of, make_protocol, measure, write_json
 from training.evaluation.rows import CANDIDATES, DRAWN, ORDER, ROWS, THROUGH_VAE, Row, draw_row, find_row
 from training.evaluation.scores import RowScores
-from training.family.folder import SETTINGS_FILE, read_json
+from training.family.folder import read_settings, world_of
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,8 @@ class Session:
             FileNotFoundError: The family or the judge are missing.
             ValueError: The judge knows other concepts.
         """
-        family = read_json(settings.family / SETTINGS_FILE)
-        world = parse_world(family["config"]["world"])
+        family = read_settings(settings.family)
+        world = world_of(family, settings.family)
         judge = Judge.load(settings.judge)
         judge.check_world(world)
         benchmark = Benchmark.of(

@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from training.atomic import save_atomically
+from training.data.render import Pixels
 from training.data.scene import Scene
 from training.data.world import World
-from training.evaluation.judge import Pixels
 
 PER_SHEET = 10
 """Captions per sheet."""

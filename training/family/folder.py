@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 
 from ragturbo_runtime.files import hash_file
 from training.atomic import save_atomically
+from training.data.world import World, parse_world
 from training.family.text_tower import WEIGHTS_FILE, TextTower, load_text_tower
 from training.family.weight_files import DIFFUSERS_WEIGHTS, find_weights
 
@@ -47,6 +48,11 @@ class Family:
     settings: dict[str, Any]
     """family.json: name, resolution, the config that it was trained with, the scores of its stages."""
 
+    @property
+    def world(self) -> World:
+        """The concepts and the seed that it was trained with: see `world_of`."""
+        return world_of(self.settings, self.path)
+
 
 def load_family(path: Path, *, device: str | torch.device = "cpu", image_tower: bool = True) -> Family:
     """Read a family; its weights may be stored as float16, all computing is float32.
@@ -59,7 +65,7 @@ def load_family(path: Path, *, device: str | torch.device = "cpu", image_tower: 
     Raises:
         FileNotFoundError: A part is missing; the message names it.
     """
-    settings = read_json(path / SETTINGS_FILE)
+    settings = read_settings(path)
     return Family(
         path=path,
         name=settings["name"],
@@ -168,6 +174,44 @@ def configs_hash(path: Path, names: Sequence[str] = CONFIGS) -> str:
         for name in names
     }
     return hashlib.sha256(json.dumps(documents, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def world_of(settings: Mapping[str, Any], path: Path) -> World:
+    """The concepts and the seed that a family was trained with.
+
+    Args:
+        settings: Its family.json.
+        path: Its folder, for the message.
+
+    Raises:
+        ValueError: It was not trained on a world of drawn scenes.
+    """
+    if "world" not in settings.get("config", {}):
+        raise ValueError(
+            f"{path}: {settings.get('name', 'the family')} knows no world of drawn scenes; give the run pictures and "
+            "prompts of your own ([data] library and prompts)"
+        )
+    return parse_world(settings["config"]["world"])
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Read a family's family.json.
+
+    Args:
+        path: The family's folder.
+
+    Raises:
+        FileNotFoundError: It is not there.
+        ValueError: It is no JSON object, or lacks a key; says what one looks like.
+    """
+    settings = read_json(path / SETTINGS_FILE)
+    for key, kind in (("name", str), ("resolution", int)):
+        if not isinstance(settings.get(key), kind):
+            raise ValueError(
+                f'{path / SETTINGS_FILE}: {key} is {settings.get(key)!r}; the least is {{"name": "sd-turbo", '
+                '"resolution": 512}'
+            )
+    return settings
 
 
 def save_json(path: Path, document: dict[str, Any]) -> None:

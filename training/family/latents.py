@@ -1,8 +1,9 @@
-"""The training scenes as latents, with the map of what stands where: encoded once, memory-mapped."""
+"""The training scenes as latents, with the map of what stands where: encoded once, kept on the disk."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.atomic import save_atomically
-from training.data.layout_map import covered
+from training.data.layout_map import kind_maps
 from training.data.scene import Scene
 from training.data.splits import scene
 from training.data.world import World
@@ -36,7 +37,7 @@ class LatentCache:
     latents: Tensor
     """(N, c, h, w) float16, scaled."""
     concept_maps: Tensor
-    """(N, h, w) uint8: 0 where the ground shows, else 1 + the concept's place in the world's names."""
+    """(N, h, w) int16: 0 where the ground shows, else 1 + the concept's place in the world's names."""
 
     def __len__(self) -> int:
         """How many scenes."""
@@ -53,7 +54,7 @@ def cache_latents(folder: Path, vae: AutoencoderKL, scenes: SceneCache, world: W
         world: Their world.
 
     Returns:
-        Latents (N, c, h, w) float16, scaled, and concept maps (N, h, w) uint8, N = len(scenes).
+        Latents (N, c, h, w) float16, scaled, and concept maps (N, h, w) int16, N = len(scenes).
 
     Raises:
         ValueError: The folder holds latents of other scenes or of another autoencoder.
@@ -65,32 +66,26 @@ def cache_latents(folder: Path, vae: AutoencoderKL, scenes: SceneCache, world: W
         check_recipe(recipe_file, recipe, what="latents", way_out=WAY_OUT)
     else:
         latents = _encode_all(vae, scenes)
-        maps = np.stack(
-            [concept_map(scene(world, "train", i), world, latents.shape[-1]) for i in range(len(scenes))]
-        )
+        maps = concept_maps([scene(world, "train", i) for i in range(len(scenes))], world, latents.shape[-1])
         save_atomically(maps_file, lambda path: _write(path, maps))
         save_atomically(latents_file, lambda path: _write(path, latents))
         write_recipe(recipe_file, recipe)  # last: it is there only if all else is
     return LatentCache(*(torch.from_numpy(np.load(file)) for file in (latents_file, maps_file)))
 
 
-def concept_map(drawn: Scene, world: World, side: int) -> NDArray[np.uint8]:
-    """Say for every cell of a picture what stands there.
+def concept_maps(scenes: Sequence[Scene], world: World, side: int) -> NDArray[np.int16]:
+    """Say for every cell of some pictures what stands there.
 
     Args:
-        drawn: The scene.
-        world: Its world; the numbering follows `World.names`.
+        scenes: N of them.
+        world: Their world; the numbering follows `World.names`.
         side: Cells along a side.
 
     Returns:
-        (side, side) uint8: 0 for the ground, else 1 + the concept's place.
+        (N, side, side) int16: 0 for the ground, else 1 + the concept's place.
     """
-    cells = np.zeros((side, side), dtype=np.uint8)
-    centres = (np.arange(side) + 0.5) / side
-    for placed in drawn.placed:
-        rows, columns = covered(placed, centres)
-        cells[np.ix_(rows, columns)] = 1 + world.names.index(placed.concept)
-    return cells
+    numbers = {name: number for number, name in enumerate(world.names)}
+    return (kind_maps(scenes, side, numbers) + 1).astype(np.int16)
 
 
 def _recipe(vae: AutoencoderKL, scenes: SceneCache, world: World) -> dict[str, object]:

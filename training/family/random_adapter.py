@@ -12,6 +12,7 @@ from training.family.folder import SETTINGS_FILE, family_hashes, read_json
 from training.models.adapter import HSpaceAdapter
 from training.models.checkpoint import AdapterMetadata, save_adapter
 from training.models.lora import add_lora, named_lora
+from training.models.split_unet import bottleneck_side
 
 FILE = "adapter.safetensors"
 RANK = 16
@@ -43,7 +44,6 @@ def random_adapter(family: Path, *, seed: int = 0) -> Path:
         lora = {name: torch.randn(weight.shape) * STD for name, weight in named_lora(unet).items()}
         adapter = HSpaceAdapter(channels, num_attention_heads=_heads(config))
         torch.nn.init.normal_(adapter.proj_out.weight, std=STD)
-    side = int(config["sample_size"]) // 2 ** (len(config["block_out_channels"]) - 1)
     metadata = AdapterMetadata(
         family=str(read_json(family / SETTINGS_FILE)["name"]),
         base_hashes=family_hashes(family),
@@ -51,7 +51,7 @@ def random_adapter(family: Path, *, seed: int = 0) -> Path:
         alpha=float(RANK),
         channels=channels,
         num_attention_heads=adapter.num_attention_heads,
-        tokens=side * side,
+        tokens=bottleneck_side(unet) ** 2,
     )
     return save_adapter(family / FILE, adapter, lora, metadata)
 

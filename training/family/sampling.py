@@ -15,7 +15,9 @@ from training.family.grid import to_uint8
 from training.family.shapes import SCHEDULER
 from training.family.text_tower import TextTower
 from training.ladd.diffusion import Diffusion
-from training.ladd.synthesize import noise_of_seeds, synthesize_pairs
+from training.ladd.pairs import noise_of_seeds
+from training.ladd.synthesize import synthesize_pairs
+from training.models.split_unet import latent_shape
 
 BATCH = 48
 JUDGED_SCENES = 384
@@ -46,7 +48,7 @@ def draw_prompts(
     Returns:
         (N, 3, H, W) float32, about [-1, 1].
     """
-    shape = (unet.config.in_channels, unet.config.sample_size, unet.config.sample_size)
+    shape = latent_shape(unet)
     seeds = range(first_seed, first_seed + len(prompts))
     if steps == 1:
         latents = torch.cat([_one_step(unet, text, prompts[s : s + BATCH], seeds[s : s + BATCH], shape)

@@ -191,7 +191,7 @@ class FamilyRun:
         judge = self.out / "judge.safetensors"
         if not judge.exists():
             logger.warning(
-                "%s is missing: the stage is not scored (python -m training.evaluation.judge)", judge
+                "%s is missing: the stage is not scored (python -m training.evaluation.judge_training)", judge
             )
             return {}
         with torch.inference_mode():

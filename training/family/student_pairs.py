@@ -25,6 +25,7 @@ from training.ladd.masking import Masker
 from training.ladd.pairs import PairRecipe, Pairs, PairShards, whole_shards
 from training.ladd.real_pairs import RealPairSampler, RealScenes, known_scenes
 from training.ladd.synthesize import synthesize_pairs
+from training.models.split_unet import bottleneck_side, latent_shape
 from training.precision import bf16_is_faster
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class PairMaker:
         student = self.config.student
         sample = partial(
             synthesize_pairs, self.teacher, self.text, SCHEDULER, steps=student.teacher_steps,
-            guidance_scale=student.guidance_scale, latent_shape=self._shape, batch=PAIR_BATCH, bf16=bf16_is_faster(),
+            guidance_scale=student.guidance_scale, latent_shape=latent_shape(self.teacher), batch=PAIR_BATCH,
+            bf16=bf16_is_faster(),
         )  # fmt: skip
         recipe = self._recipe(
             f"{self.config.name} train scenes {FIRST_SCENE}..", student.teacher_steps, student.guidance_scale
@@ -125,7 +127,7 @@ class PairMaker:
             )
         count = self.config.student.real_scenes * shown.variants
         pairs = shards.load(count)
-        side = self._shape[-1] // 2 ** (len(self.config.teacher.block_out_channels) - 1)
+        side = bottleneck_side(self.teacher)
         layouts = layout_maps([shown.shown(number) for number in range(count)], side)
         return replace(pairs, prompts=self._hidden(pairs.prompts, shown)), torch.from_numpy(layouts)
 
@@ -138,15 +140,11 @@ class PairMaker:
             for caption, random in zip(captions, randoms, strict=True)
         )
 
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        unet = self.teacher.config
-        return unet.in_channels, unet.sample_size, unet.sample_size
-
     def _recipe(self, prompts: str, steps: int, guidance_scale: float) -> PairRecipe:
         return PairRecipe(
             teacher=self.hashes["teacher"], text_encoder=self.hashes["text_encoder"], steps=steps,
-            guidance_scale=guidance_scale, latent_shape=self._shape, first_seed=0, prompts=prompts, shard_size=SHARD,
+            guidance_scale=guidance_scale, latent_shape=latent_shape(self.teacher), first_seed=0, prompts=prompts,
+            shard_size=SHARD,
         )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import open_clip
 import torch
 from open_clip.model import CLIP
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -150,15 +150,21 @@ def load_text_tower(folder: Path, *, image_tower: bool = True) -> TextTower:
 
     Raises:
         FileNotFoundError: The folder lacks the config or the weights.
+        ValueError: One of them is damaged, or says something else.
     """
-    model_cfg = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model_cfg"]
-    with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
-        names = list(file.keys())
-        image_tower = image_tower and any(map(_sees, names))
-        tower = new_text_tower(model_cfg) if image_tower else new_text_only_tower(model_cfg)
-        # Tensor by tensor out of the mapped file, and to float32 only where they are copied to.
-        weights = {name: file.get_tensor(name) for name in names if image_tower or not _sees(name)}
-        tower.clip.load_state_dict(weights)
+    try:
+        model_cfg = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))["model_cfg"]
+        with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+            names = list(file.keys())
+            image_tower = image_tower and any(map(_sees, names))
+            tower = new_text_tower(model_cfg) if image_tower else new_text_only_tower(model_cfg)
+            # Tensor by tensor out of the mapped file, and to float32 only where they are copied to.
+            weights = {name: file.get_tensor(name) for name in names if image_tower or not _sees(name)}
+            tower.clip.load_state_dict(weights)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{folder}: not open_clip's local layout of a CLIP ({error}); copy the folder again"
+        ) from error
     return tower.eval().requires_grad_(False)
 
 

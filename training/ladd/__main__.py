@@ -15,7 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: Of the command line; None = the process's own.
 
     Returns:
-        Exit status: 0, or 2 where the input cannot be used, or 3 where training had to stop.
+        Exit status: 0, or 2 where the input cannot be used, 3 where training had to stop, or 130 where it was stopped.
     """
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")

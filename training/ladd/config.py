@@ -263,9 +263,10 @@ class LaddConfig:
         """Refuse values that no run can use."""
         _check_shares(self)
         _check_timesteps(self)
+        _check_percentiles(self)
         at_least: dict[str, tuple[float, float]] = {
             "seed": (self.seed, 0),
-            "[pairs] count": (self.pairs.count, self._largest_batch()),
+            "[pairs] count": (self.pairs.count, self.largest_batch),
             "[pairs] held_out": (self.pairs.held_out, 2),
             "[pairs] steps": (self.pairs.steps, 1),
             "[pairs] batch": (self.pairs.batch, 1),
@@ -304,7 +305,9 @@ class LaddConfig:
                 "it to 0, or [real] scenes to more than 0 in a family with a world"
             )
 
-    def _largest_batch(self) -> int:
+    @property
+    def largest_batch(self) -> int:
+        """Pairs that a step takes at most, of the lessons before LADD too."""
         return max(self.optimiser.batch, self.alignment.batch if self.alignment.steps else 0)
 
 
@@ -336,6 +339,16 @@ def _check_timesteps(config: LaddConfig) -> None:
     for name, value in timesteps.items():
         if not 0 <= value < TRAIN_TIMESTEPS:
             raise ValueError(f"{name} is {value}; it must be in [0, {TRAIN_TIMESTEPS})")
+
+
+def _check_percentiles(config: LaddConfig) -> None:
+    percentiles = {
+        "[retrieval] low_percentile": config.retrieval.low_percentile,
+        "[retrieval] high_percentile": config.retrieval.high_percentile,
+    }
+    for name, value in percentiles.items():
+        if not 0 <= value <= 100:
+            raise ValueError(f"{name} is {value}; it must be in [0, 100]")
 
 
 _TABLES = {

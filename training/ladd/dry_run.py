@@ -20,6 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.models.split_unet import bottleneck_side, latent_shape
+
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
@@ -88,13 +90,13 @@ def _shapes_of(path: Path) -> tuple[Family, UNet2DConditionModel]:
     """A family and its teacher without weights; the configs in its folder are enough."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-    from training.family.folder import SETTINGS_FILE, Family, read_json
+    from training.family.folder import Family, read_json, read_settings
     from training.family.text_tower import CONFIG_FILE, new_text_only_tower
 
     def made(kind: Any, part: str) -> Any:  # noqa: ANN401 - a diffusers class
         return kind.from_config(read_json(path / part / "config.json")).eval().requires_grad_(False)
 
-    settings = read_json(path / SETTINGS_FILE)
+    settings = read_settings(path)
     text = new_text_only_tower(read_json(path / "text_encoder" / CONFIG_FILE)["model_cfg"])
     family = Family(
         path=path,
@@ -222,8 +224,8 @@ def _with_tensors(config: LaddConfig, parts: Parts) -> Parts:
 def _batch_of(config: LaddConfig, family: Family) -> Batch:
     from training.ladd.batches import Batch
 
-    size, references, unet = config.optimiser.batch, config.retrieval.references, family.unet.config
-    latents = torch.zeros(size, int(unet.in_channels), int(unet.sample_size), int(unet.sample_size))
+    size, references = config.optimiser.batch, config.retrieval.references
+    latents = torch.zeros(size, *latent_shape(family.unet))
     prompts = tuple(f"a picture of thing number {number}" for number in range(size))
     rows, weights = torch.zeros(size, references, dtype=torch.int64), torch.ones(size, references)
     return Batch(prompts, prompts, latents, latents.clone(), rows, weights, {}, tuple(range(size)))
@@ -231,8 +233,6 @@ def _batch_of(config: LaddConfig, family: Family) -> Batch:
 
 def _tokens_of(config: LaddConfig, family: Family) -> Tensor:
     """(B, K, T, C) float32."""
-    unet, retrieval = family.unet.config, config.retrieval
-    side = int(unet.sample_size) // 2 ** (len(unet.block_out_channels) - 1) // retrieval.reference_pool
-    return torch.zeros(
-        config.optimiser.batch, retrieval.references, side**2, int(unet.block_out_channels[-1])
-    )
+    retrieval, channels = config.retrieval, int(family.unet.config.block_out_channels[-1])
+    side = bottleneck_side(family.unet) // retrieval.reference_pool
+    return torch.zeros(config.optimiser.batch, retrieval.references, side**2, channels)

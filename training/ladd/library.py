@@ -175,16 +175,6 @@ class ReferenceFeatures:
         self.scale = scale_of(whole[: library.own].numpy())  # (C,) float32, the bundle's
         self.stored = self._kept(whole)
 
-    @property
-    def tokens(self) -> int:
-        """T, tokens per reference."""
-        return self.stored.shape[1]
-
-    @property
-    def channels(self) -> int:
-        """C, channels per token."""
-        return self.stored.shape[2]
-
     def read(self, rows: Tensor, changed: dict[tuple[int, int], str]) -> Tensor:
         """Give the features of a batch's references.
 

@@ -45,7 +45,9 @@ class Masker:
 
     def __init__(self, plurals: Mapping[str, str]) -> None:
         if not plurals:
-            raise ValueError("there is no name to mask; give the family's concepts with their plurals")
+            raise ValueError(
+                "there is no name to mask; give names with their plurals ([data] names = FILE for pictures of your own)"
+            )
         # A plural that looks like the singular ("sheep") is found as the singular: the count word stays
         # before it.
         self._names = {plural.lower(): (name, True) for name, plural in plurals.items()}

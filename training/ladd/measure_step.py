@@ -117,12 +117,11 @@ def _encode_picture(family: Family) -> None:
 
 def _sample(config: LaddConfig, family: Family, teacher: nn.Module, *, bf16: bool) -> None:
     from training.ladd.synthesize import synthesize_pairs
+    from training.models.split_unet import latent_shape
 
-    unet = family.unet.config
-    side = int(unet.sample_size)
     for _ in synthesize_pairs(
         teacher, family.text, family.scheduler, ["a cat"], [0], steps=1, batch=1, bf16=bf16,
-        guidance_scale=config.pairs.guidance_scale, latent_shape=(int(unet.in_channels), side, side),
+        guidance_scale=config.pairs.guidance_scale, latent_shape=latent_shape(family.unet),
     ):  # fmt: skip
         pass
 

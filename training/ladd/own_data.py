@@ -67,8 +67,13 @@ def own_material(
 def _masker(config: LaddConfig, library: TrainingLibrary) -> Masker:
     if not config.data.names:
         return Masker(guess_names(library.captions))
-    lines = [line.split(",") for line in read_prompts(Path(config.data.names))]
-    return Masker({line[0].strip(): line[-1].strip() for line in lines})
+    lines = [[part.strip() for part in line.split(",")] for line in read_prompts(Path(config.data.names))]
+    if bad := [line for line in lines if len(line) > 2 or not all(line)]:
+        raise ValueError(
+            f"{config.data.names}: {', '.join(bad[0])!r} is no name; write one a line, its plural behind a comma where "
+            "it is irregular"
+        )
+    return Masker({line[0]: line[-1] for line in lines})
 
 
 def _held_out(config: LaddConfig, prompts: Sequence[str], where: str) -> list[str]:
@@ -108,7 +113,7 @@ def _drawn_pairs(
 def _given_pairs(config: LaddConfig, family: Family) -> tuple[Pairs, Pairs]:
     """Read what `training.synthesize` made, and take the last prompts out."""
     shards = PairShards.open(Path(config.data.pairs))
-    wanted = pair_recipe(config, family, steps=0, guidance_scale=0, first_seed=0, prompts="", shard_size=1)
+    wanted = pair_recipe(family, steps=0, guidance_scale=0, first_seed=0, prompts="", shard_size=1)
     for key in ("teacher", "text_encoder", "latent_shape"):
         there, here = getattr(shards.recipe, key), getattr(wanted, key)
         if there != here:
@@ -120,6 +125,11 @@ def _given_pairs(config: LaddConfig, family: Family) -> tuple[Pairs, Pairs]:
     held_out = _held_out(config, pairs.prompts, config.data.pairs)
     apart = set(held_out)
     kept = [row for row, prompt in enumerate(pairs.prompts) if prompt not in apart][: config.pairs.count]
+    if len(kept) < config.largest_batch:
+        raise ValueError(
+            f"{config.data.pairs}: {len(kept)} pairs to train on, and a batch takes {config.largest_batch}; "
+            "make more with python -m training.synthesize, or lower [optimiser] and [alignment] batch"
+        )
     first = {prompt: row for row, prompt in reversed(list(enumerate(pairs.prompts)))}
     return select_pairs(pairs, kept), select_pairs(pairs, [first[prompt] for prompt in held_out])
 
@@ -145,7 +155,7 @@ def _real_pairs(
     encoded = hashlib.sha256(library.latents[rows].numpy().tobytes()).hexdigest()
     configs = configs_hash(family.path, LATENT_CONFIGS)
     recipe = pair_recipe(
-        config, family, steps=config.real.steps, guidance_scale=1.0, first_seed=0,
+        family, steps=config.real.steps, guidance_scale=1.0, first_seed=0,
         prompts=f"captions {digest_of(captions)}, pictures {encoded[:16]}, configs {configs[:16]}", shard_size=size,
     )  # fmt: skip
     diffusion = Diffusion(family.scheduler, device=teacher.device)

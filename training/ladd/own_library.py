@@ -43,13 +43,13 @@ def encode_own_library(family: Family, folder: Path, kept: Path) -> TrainingLibr
     if (kept / RECIPE_FILE).exists():
         way_out = f"use another work_dir, or delete {kept}"
         check_recipe(kept / RECIPE_FILE, recipe, what="encoded pictures", way_out=way_out)
-    if not path.exists():
+    if not ((kept / RECIPE_FILE).exists() and path.exists()):
         encoded = {
             "latents": _encode(family, pictures).contiguous(),
             "keys": encode_keys(family.text, captions),
         }
         save_atomically(path, lambda beside: save_file(encoded, beside))
-        write_recipe(kept / RECIPE_FILE, recipe)
+        write_recipe(kept / RECIPE_FILE, recipe)  # last: it is there only if the encoded pictures are
     try:
         read = load_file(path)
         return TrainingLibrary(captions, read["latents"], read["keys"])

@@ -17,6 +17,7 @@ from training.ladd.real_pairs import RealPairSampler, RealScenes, known_scenes
 from training.ladd.scene_search import find_scenes
 from training.ladd.strangers import inventions_of
 from training.ladd.synthesize import synthesize_pairs
+from training.models.split_unet import latent_shape
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -147,7 +148,6 @@ def _fill_real(
     # Unlike drawn pairs, these depend on the autoencoder and its scale.
     vae, configs = weights_hash(family.path, "vae"), configs_hash(family.path, LATENT_CONFIGS)
     recipe = pair_recipe(
-        config,
         family,
         steps=config.real.steps,
         guidance_scale=1.0,
@@ -223,7 +223,6 @@ def fill_drawn(
     """
     settings = config.pairs
     recipe = pair_recipe(
-        config,
         family,
         steps=settings.steps,
         guidance_scale=settings.guidance_scale,
@@ -246,7 +245,6 @@ def fill_drawn(
 
 
 def pair_recipe(
-    config: LaddConfig,
     family: Family,
     *,
     steps: int,
@@ -256,14 +254,12 @@ def pair_recipe(
     shard_size: int,
 ) -> PairRecipe:
     """Say what a set of pairs is made with: the family's hashes and latent shape, and what the caller adds."""
-    unet = family.unet.config
-    side = int(unet.sample_size)
     return PairRecipe(
         teacher=weights_hash(family.path, "teacher"),
         text_encoder=weights_hash(family.path, "text_encoder"),
         steps=steps,
         guidance_scale=guidance_scale,
-        latent_shape=(int(unet.in_channels), side, side),
+        latent_shape=latent_shape(family.unet),
         first_seed=first_seed,
         prompts=prompts,
         shard_size=shard_size,

@@ -11,7 +11,6 @@ its bytes were, so that none is read that changed since (`training.ladd.shard_fi
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -23,8 +22,6 @@ from torch import Tensor
 from ragturbo_runtime.noise import batch_noise
 from training.ladd.shard_file import read_shard, write_shard
 from training.recipe import check_recipe, write_recipe
-
-logger = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 RECIPE_FILE = "pairs.json"
@@ -198,7 +195,8 @@ class PairShards:
         for kind, values in (("latents", pairs.latents), ("found noise", pairs.found_noise)):
             if values is not None and not torch.isfinite(values).all():
                 raise ValueError(f"shard {index}: its {kind} hold NaN or infinity; is the teacher trained?")
-        write_shard(self.shard_path(index), index * self.recipe.shard_size, pairs)
+        contents = (pairs.prompts, pairs.seeds, pairs.latents, pairs.found_noise)
+        write_shard(self.shard_path(index), index * self.recipe.shard_size, contents)
 
     def read(self, index: int) -> Pairs:
         """Read one shard.
@@ -219,10 +217,6 @@ class PairShards:
             reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
             raise ValueError(f"{path}: not a shard of pairs ({reason}); {self.way_out}") from error
         return pairs
-
-    def __iter__(self) -> Iterator[Pairs]:
-        """Read the shards one after another."""
-        return (self.read(index) for index in self.complete())
 
     def load(self, count: int | None = None) -> Pairs:
         """Read the first pairs into memory.

@@ -146,15 +146,19 @@ def main() -> None:
     )
     options = parser.parse_args()
     from training.family.folder import load_family, load_teacher
-    from training.ladd.setup import encode_library, world_of
+    from training.ladd.setup import encode_library
     from training.ladd.strangers import masker_of
 
     family = load_family(options.family)
     loaded = {"student": family.unet, "teacher": load_teacher(options.family)}
-    library = encode_library(family, world_of(family))
+    library = encode_library(family, family.world)
     encoders = {name: loaded[name] for name in options.encoders}
     results = probe_features(
-        encoders, family.text, library, masker_of(world_of(family)), timesteps=options.timesteps
+        encoders,
+        family.text,
+        library,
+        masker_of(family.world),
+        timesteps=options.timesteps,
     )
     print(f"{len(library)} pictures; share of the shown things that a linear probe names")  # noqa: T201
     for result in results:

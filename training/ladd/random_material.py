@@ -12,6 +12,7 @@ from training.ladd.library import TrainingLibrary, encode_keys
 from training.ladd.masking import Masker
 from training.ladd.material import Material
 from training.ladd.pairs import Pairs
+from training.models.split_unet import latent_shape
 
 if TYPE_CHECKING:
     from training.family.folder import Family
@@ -29,8 +30,7 @@ def random_material(family: Family, *, pairs: int, entries: int) -> Material:
     Returns:
         Material in which every reference has lambda 1.
     """
-    unet = family.unet.config
-    shape = (int(unet.in_channels), int(unet.sample_size), int(unet.sample_size))
+    shape = latent_shape(family.unet)
     generator = torch.Generator().manual_seed(0)
     captions = tuple(f"thing number {number}" for number in range(entries))
     latents = torch.randn((entries, *shape), generator=generator)

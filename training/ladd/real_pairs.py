@@ -107,7 +107,11 @@ class RealPairSampler:
     """Makes real pairs by number; what `PairShards.fill` calls.
 
     Args:
-    XX        diffusion: The family's schedule.
+        teacher: Whose noise is looked for, frozen.
+        text: The family's text tower.
+        vae: The family's autoencoder.
+        resolution: Side of the pictures, in pixels.
+        diffusion: The family's schedule.
         scenes: What the pairs show.
         steps: Of the inversion.
         batch: Scenes at a time.

@@ -21,6 +21,7 @@ from training.ladd.trainer import Trainer
 from training.ladd.warm_start import start_from
 from training.models.checkpoint import AdapterMetadata, load_adapter, save_adapter
 from training.models.lora import lora_state
+from training.models.split_unet import bottleneck_side
 from training.parallel import Processes
 
 logger = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ def describe(config: LaddConfig, parts: Parts, *, step: int, retrieves: bool) ->
     """Say what a checkpoint was trained for: all that the exporter must know."""
     calibration = parts.training.neighbours.calibration
     unet = parts.student.unet.config
-    side = int(unet.sample_size) // 2 ** (len(unet.block_out_channels) - 1)
+    side = bottleneck_side(parts.student.unet)
     return AdapterMetadata(
         family=parts.family.name,
         base_hashes=parts.hashes,

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from training.data.inventions import concept_of
 from training.data.splits import scenes
-from training.data.world import World, parse_world
+from training.data.world import World
 from training.family.folder import Family, family_hashes, weights_hash
 from training.ladd.batches import Batcher
 from training.ladd.config import LaddConfig
@@ -32,6 +32,7 @@ from training.ladd.step import Judge
 from training.ladd.strangers import masker_of, strangers_of
 from training.ladd.student import Student
 from training.ladd.vgg_distance import VggDistance
+from training.models.split_unet import bottleneck_side
 from training.precision import bf16_is_faster
 
 if TYPE_CHECKING:
@@ -76,15 +77,36 @@ def assemble(config: LaddConfig, family_path: Path, *, retrieves: bool, device: 
         device: Where the networks go.
 
     Raises:
-        FileNotFoundError: The family lacks a part.
-        ValueError: The work folder holds pairs of another recipe, or a bad shard.
+        FileNotFoundError: The family lacks a part, or the perceptual network's weights are not there.
+        ValueError: The config does not fit the family, or the work folder holds pairs of another recipe or a bad shard.
     """
     family, teacher = load_frozen(family_path, config.run, device=device)
+    check_fits(config, family.unet)  # before hours of making pairs
     bf16 = config.run.frozen_dtype == "bfloat16" or resolve_bf16(config.run.bf16, device)
     make = own_material if config.data.library else _world_material
     material = make(config, family, teacher, bf16=bf16)
     kept = Path(config.work_dir) / "neighbours"
     return put_together(config, family, teacher, material, retrieves=retrieves, bf16=bf16, kept=kept)
+
+
+def check_fits(config: LaddConfig, unet: UNet2DConditionModel) -> None:
+    """Refuse what this base cannot be trained with.
+
+    Raises:
+        ValueError: A number does not divide what it must.
+        FileNotFoundError: The perceptual network's weights are not there.
+    """
+    channels, side = int(unet.config.block_out_channels[-1]), bottleneck_side(unet)
+    for key, value, whole, what in (
+        ("[student] attention_heads", config.student.attention_heads, channels, "channels of h"),
+        ("[student] norm_groups", config.student.norm_groups, channels, "channels of h"),
+        ("[retrieval] reference_pool", config.retrieval.reference_pool, side, "cells along a side of h"),
+    ):
+        if whole % value:
+            raise ValueError(f"{key} is {value}; it must divide the {whole} {what} of this base")
+    weights = Path(config.losses.perceptual_weights)
+    if config.losses.perceptual_network == "vgg" and not weights.is_file():
+        raise FileNotFoundError(f"[losses] perceptual_weights: there is no file {str(weights)!r}")
 
 
 def put_together(
@@ -142,7 +164,7 @@ def _world_material(
     config: LaddConfig, family: Family, teacher: UNet2DConditionModel, *, bf16: bool
 ) -> Material:
     """Drawn scenes of the family's world."""
-    world = world_of(family)
+    world = family.world
     library = encode_library(family, world)
     training, held_out = make_pairs(config, family, teacher, world, bf16=bf16)
     percentiles = (config.retrieval.low_percentile, config.retrieval.high_percentile)
@@ -170,20 +192,6 @@ def resolve_bf16(setting: Literal["auto", "on", "off"], device: torch.device) ->
     return bf16_is_faster(device)
 
 
-def world_of(family: Family) -> World:
-    """The concepts and the seed that a family was trained with.
-
-    Raises:
-        ValueError: It was not trained on a world of drawn scenes.
-    """
-    if "world" not in family.settings.get("config", {}):
-        raise ValueError(
-            f"{family.path}: {family.name} knows no world of drawn scenes; give the run pictures and prompts of "
-            "your own ([data] library and prompts)"
-        )
-    return parse_world(family.settings["config"]["world"])
-
-
 def encode_library(family: Family, world: World) -> TrainingLibrary:
     """Draw and encode the family's library: the scenes that its bundle will hold."""
     return _encode_scenes(family, _library_scenes(family, world), "library")
@@ -204,8 +212,7 @@ def _lent_scenes(config: LaddConfig, world: World) -> list[Scene]:
 
 
 def _guide(config: LaddConfig, family: Family, world: World, pictures: Sequence[Scene | None]) -> Guide:
-    unet = family.unet.config
-    side = int(unet.sample_size) // 2 ** (len(unet.block_out_channels) - 1)
+    side = bottleneck_side(family.unet)
     entries = _library_scenes(family, world) + _lent_scenes(config, world)
     return Guide.of(pictures, entries, side=side, pool=config.retrieval.reference_pool)
 

@@ -11,16 +11,13 @@ import io
 import json
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from training.atomic import save_atomically
-
-if TYPE_CHECKING:
-    from training.ladd.pairs import Pairs
 
 Contents = tuple[tuple[str, ...], Tensor, Tensor, Tensor | None]
 """Prompts, seeds (B,) int64, latents (B, c, h, w) float32, and the found noise of the same shape or None."""
@@ -31,20 +28,20 @@ def checksum_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
 
-def write_shard(path: Path, first: int, pairs: Pairs) -> None:
+def write_shard(path: Path, first: int, contents: Contents) -> None:
     """Write a shard and its checksum, whole or not at all.
 
     Args:
         path: The shard's file.
         first: Number of its first pair.
-        pairs: What it holds.
+        contents: What it holds.
 
     Raises:
         OSError: The disk is full or the folder cannot be written.
     """
 
     def write(beside: Path) -> None:
-        data = _tar_of(first, pairs)
+        data = _tar_of(first, contents)
         line = f"{hashlib.sha256(data).hexdigest()}  {path.name}\n"
         beside.write_bytes(data)
         save_atomically(checksum_path(path), lambda other: other.write_text(line, encoding="utf-8"))
@@ -80,16 +77,17 @@ def _check(data: bytes, path: Path) -> None:
         raise ValueError(f"its SHA-256 is {found}, and {beside.name} says otherwise")
 
 
-def _tar_of(first: int, pairs: Pairs) -> bytes:
+def _tar_of(first: int, contents: Contents) -> bytes:
+    prompts, seeds, latents, noise = contents
     whole = io.BytesIO()
     with tarfile.open(fileobj=whole, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for row in range(len(pairs)):
+        for row, prompt in enumerate(prompts):
             key = f"{first + row:09d}"
-            record = {"prompt": pairs.prompts[row], "seed": int(pairs.seeds[row])}
+            record = {"prompt": prompt, "seed": int(seeds[row])}
             _add(tar, f"{key}.json", json.dumps(record, ensure_ascii=False).encode())
-            _add(tar, f"{key}.latents.npy", _half_precision(pairs.latents[row]))
-            if pairs.found_noise is not None:
-                _add(tar, f"{key}.noise.npy", _half_precision(pairs.found_noise[row]))
+            _add(tar, f"{key}.latents.npy", _half_precision(latents[row]))
+            if noise is not None:
+                _add(tar, f"{key}.noise.npy", _half_precision(noise[row]))
     return whole.getvalue()
 
 

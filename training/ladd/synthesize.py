@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from training.ladd.pairs import PairRecipe, Pairs, PairShards, noise_of_seeds
+from training.ladd.pairs import Pairs, noise_of_seeds
 
 if TYPE_CHECKING:
     from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
 
     from training.family.text_tower import TextTower
-
-__all__ = ["PairRecipe", "PairShards", "Pairs", "noise_of_seeds", "solver_for", "synthesize_pairs"]
 
 _SOLVER_KEYS = (
     "num_train_timesteps",

@@ -50,6 +50,17 @@ def check_splittable(unet: UNet2DConditionModel) -> None:
         raise ValueError("unet has no mid-block, so no h-space; set mid_block_type=UNetMidBlock2DCrossAttn")
 
 
+def latent_shape(unet: UNet2DConditionModel) -> tuple[int, int, int]:
+    """(c, h, w) of what a U-Net draws."""
+    side = int(unet.config.sample_size)
+    return int(unet.config.in_channels), side, side
+
+
+def bottleneck_side(unet: UNet2DConditionModel) -> int:
+    """Cells along a side of h."""
+    return int(unet.config.sample_size) // 2 ** (len(unet.config.block_out_channels) - 1)
+
+
 def encode(
     unet: UNet2DConditionModel, sample: Tensor, timestep: Tensor | int, encoder_hidden_states: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:

@@ -12,7 +12,7 @@ from training.data.inventions import concept_of
 from training.ladd.batches import Batcher
 from training.ladd.library import ReferenceFeatures, TrainingLibrary
 from training.ladd.neighbours import Ask, Neighbours, find_neighbours
-from training.ladd.setup import Parts, world_of
+from training.ladd.setup import Parts
 from training.ladd.strangers import strangers_of
 from training.models.adapter import HSpaceAdapter
 from training.study.settings import configured
@@ -104,7 +104,7 @@ class Bench:
         return self._neighbours[ask]
 
     def _look_up(self, batcher: Batcher, ask: Ask) -> Neighbours:
-        strangers = strangers_of(self.ladd.real, world_of(self.parts.family))
+        strangers = strangers_of(self.ladd.real, self.parts.family.world)
         return find_neighbours(
             self.parts.family.text,
             self.parts.library,

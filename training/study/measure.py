@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from training.study.memory import EncodedRows
     from training.study.recall import Drawing
     from training.study.settings import Setting
-
-logger = logging.getLogger(__name__)
 
 BATCH = 64
 

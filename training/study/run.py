@@ -14,10 +14,10 @@ import torch
 from ragturbo_runtime.files import hash_file
 from training.data.scene import Scene
 from training.data.splits import scenes
-from training.data.world import World, parse_world
+from training.data.world import World
 from training.evaluation.judge import Judge
 from training.evaluation.results import write_json, write_text
-from training.family.folder import SETTINGS_FILE, family_hashes, read_json, weights_hash
+from training.family.folder import family_hashes, read_settings, weights_hash, world_of
 from training.ladd.batches import References
 from training.ladd.setup import assemble
 from training.models.checkpoint import load_adapter
@@ -116,7 +116,7 @@ class Study:
 
     @cached_property
     def _world(self) -> World:
-        return parse_world(read_json(self.family / SETTINGS_FILE)["config"]["world"])
+        return world_of(read_settings(self.family), self.family)
 
     @cached_property
     def _scenes(self) -> tuple[Scene, ...]:

@@ -22,8 +22,8 @@ from ragturbo_runtime.manifest import (
 )
 from training.models.slerp import SlerpAdapter
 
-BUNDLE_VERSION = "0.1.0"
-SDK_RANGE = ">=0.1.0,<0.2.0"
+BUNDLE_VERSION = "0.2.0"
+SDK_RANGE = ">=0.2.0,<0.3.0"
 _SCHEDULER_KEYS = (
     "num_train_timesteps",
     "beta_start",

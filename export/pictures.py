@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.errors import ExportError
-from ragturbo_runtime.collection.entry import Entry, Skipped
+from ragturbo_runtime.collection.entry import Entry, SkippedPicture
 from ragturbo_runtime.collection.opening import open_collection
 from training.data.render import draw
 from training.data.splits import scene
@@ -87,7 +87,7 @@ def collected_entries(path: Path) -> list[Entry]:
     return collection.entries
 
 
-def _none_left(path: Path, skipped: list[Skipped]) -> str:
+def _none_left(path: Path, skipped: list[SkippedPicture]) -> str:
     way_out = "give --library none for a bundle without"
     if not skipped:
         return f"{path}: lists no picture; {way_out}"

@@ -20,6 +20,9 @@ from ragturbo_sdk._version import __version__
 
 if TYPE_CHECKING:
     from ragturbo_runtime.cancellation import CancelToken
+    from ragturbo_runtime.collection.entry import SkippedPicture
+    from ragturbo_runtime.indexing.building import BuildProgress, BuildReport
+    from ragturbo_runtime.library.verification import LibraryProblem
     from ragturbo_runtime.loading import LoadProgress
     from ragturbo_runtime.progress import DrawProgress
     from ragturbo_sdk.errors import (
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
     from ragturbo_sdk.result import GenerationResult
 
 __all__ = [
+    "BuildProgress",
+    "BuildReport",
     "BundleCorruptError",
     "BundleError",
     "BundleNotFoundError",
@@ -63,6 +68,7 @@ __all__ = [
     "Library",
     "LibraryInfo",
     "LibraryLockedError",
+    "LibraryProblem",
     "LoadProgress",
     "OutputError",
     "PromptTruncatedWarning",
@@ -70,12 +76,15 @@ __all__ = [
     "RagTurboError",
     "Reference",
     "RetrievalError",
+    "SkippedPicture",
     "WrongProcessError",
     "__version__",
     "read_metadata",
 ]
 
 _HOMES = {
+    "BuildProgress": "ragturbo_runtime.indexing.building",
+    "BuildReport": "ragturbo_runtime.indexing.building",
     "CancelToken": "ragturbo_runtime.cancellation",
     "DrawProgress": "ragturbo_runtime.progress",
     "GenerationResult": "ragturbo_sdk.result",
@@ -83,8 +92,10 @@ _HOMES = {
     "GeneratorInfo": "ragturbo_sdk.info",
     "Library": "ragturbo_sdk.library",
     "LibraryInfo": "ragturbo_sdk.library",
+    "LibraryProblem": "ragturbo_runtime.library.verification",
     "LoadProgress": "ragturbo_runtime.loading",
     "Reference": "ragturbo_sdk.reference",
+    "SkippedPicture": "ragturbo_runtime.collection.entry",
     "read_metadata": "ragturbo_sdk.png",
 }
 

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ragturbo_runtime.arrays import Pixels
-from ragturbo_runtime.collection.entry import Entry, Skipped
+from ragturbo_runtime.collection.entry import Entry, SkippedPicture
 from ragturbo_runtime.index.cache import read_index_info
 from ragturbo_runtime.indexing.building import BuildProgress, BuildReport, add_entries, index_if_needed
 from ragturbo_runtime.indexing.engine import LocalEngine
 from ragturbo_runtime.library.compaction import compact
 from ragturbo_runtime.library.copying import copy_library
-from ragturbo_runtime.library.verification import Problem, verify_library
+from ragturbo_runtime.library.verification import LibraryProblem, verify_library
 from ragturbo_runtime.library.writer import LibraryWriter
 from ragturbo_sdk.checks import (
     check_callable,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from ragturbo_runtime.library.opened import Library as OpenedLibrary
     from ragturbo_runtime.pipeline import Pipeline
 
-__all__ = ["BuildProgress", "BuildReport", "Library", "LibraryInfo", "Problem", "Skipped"]
+__all__ = ["BuildProgress", "BuildReport", "Library", "LibraryInfo", "LibraryProblem", "SkippedPicture"]
 
 MAX_FOUND = 1000
 
@@ -241,7 +241,7 @@ class Library:
         with self._writing() as writer:
             report = add_entries(writer, entries, self._engine(), of=len(listed), progress=progress)
             index_if_needed(writer)
-        refused = tuple(one for one in listed if isinstance(one, Skipped))
+        refused = tuple(one for one in listed if isinstance(one, SkippedPicture))
         return BuildReport(report.added, report.known, refused + report.skipped)
 
     def remove(self, ids: str | Sequence[str]) -> int:
@@ -273,7 +273,7 @@ class Library:
         with self._writing() as writer:
             compact(writer)
 
-    def verify(self) -> tuple[Problem, ...]:
+    def verify(self) -> tuple[LibraryProblem, ...]:
         """Read every byte and compare it with what was written.
 
         Returns:

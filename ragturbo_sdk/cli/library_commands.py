@@ -16,7 +16,7 @@ from ragturbo_sdk.errors import InvalidInputError, RetrievalError
 
 if TYPE_CHECKING:
     from ragturbo_runtime.bundle import Bundle
-    from ragturbo_runtime.collection.entry import Entry, Skipped
+    from ragturbo_runtime.collection.entry import Entry, SkippedPicture
     from ragturbo_runtime.indexing.building import BuildReport
     from ragturbo_runtime.indexing.engine import LocalEngine
     from ragturbo_sdk.reference import Reference
@@ -81,9 +81,9 @@ def _add(arguments: argparse.Namespace) -> Answer:
     return _built(arguments, arguments.library, report, refused)
 
 
-def _entries(arguments: argparse.Namespace) -> tuple[list[Entry], tuple[Skipped, ...]]:
+def _entries(arguments: argparse.Namespace) -> tuple[list[Entry], tuple[SkippedPicture, ...]]:
     """What to add: one picture with its caption, or a collection."""
-    from ragturbo_runtime.collection.entry import Entry, Skipped
+    from ragturbo_runtime.collection.entry import Entry, SkippedPicture
     from ragturbo_runtime.collection.opening import open_collection
     from ragturbo_runtime.collection.picture import read_picture
 
@@ -108,7 +108,7 @@ def _entries(arguments: argparse.Namespace) -> tuple[list[Entry], tuple[Skipped,
             hint="a collection's metadata says it for each",
         )
     listed = list(open_collection(path))
-    refused = tuple(one for one in listed if isinstance(one, Skipped))
+    refused = tuple(one for one in listed if isinstance(one, SkippedPicture))
     return [one for one in listed if isinstance(one, Entry)], refused
 
 
@@ -226,7 +226,7 @@ def _library(arguments: argparse.Namespace) -> Path:
 
 
 def _built(
-    arguments: argparse.Namespace, folder: Path, report: BuildReport, refused: tuple[Skipped, ...] = ()
+    arguments: argparse.Namespace, folder: Path, report: BuildReport, refused: tuple[SkippedPicture, ...] = ()
 ) -> Answer:
     skipped = refused + report.skipped
     facts: dict[str, Any] = {"path": str(folder), "added": report.added, "known": report.known}

@@ -174,7 +174,7 @@ class Bundle:
         """Refuse a bundle that was made for other SDK versions.
 
         Args:
-            version: This SDK's version, for example ``"0.1.0"``.
+            version: This SDK's version, for example ``"0.2.0"``.
 
         Raises:
             BundleVersionError: The version is outside the manifest's ``sdk`` range.
@@ -184,7 +184,7 @@ class Bundle:
             match = re.fullmatch(r"\s*(>=|<=|==|!=|<|>)\s*(\d{1,9}(?:\.\d{1,9})*)\s*", clause)
             if match is None:
                 raise BundleCorruptError(
-                    f"manifest.json: sdk is {self.manifest.sdk[:60]!r}, expected a range such as '>=0.1.0,<0.2.0'",
+                    f"manifest.json: sdk is {self.manifest.sdk[:60]!r}, expected a range such as '>=0.2.0,<0.3.0'",
                     path=self.path,
                     hint=_HINT,
                 )

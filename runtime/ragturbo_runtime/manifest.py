@@ -161,7 +161,7 @@ class Manifest:
     name: str
     bundle_version: str
     sdk: str
-    """The range of SDK versions that can read it, for example ``">=0.1.0,<0.2.0"``."""
+    """The range of SDK versions that can read it, for example ``">=0.2.0,<0.3.0"``."""
     family: FamilyInfo
     licences: Mapping[str, str]
     key_space_id: str

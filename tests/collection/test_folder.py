@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ragturbo_runtime.collection.entry import Entry, PictureError, Skipped
+from ragturbo_runtime.collection.entry import Entry, PictureError, SkippedPicture
 from ragturbo_runtime.collection.folder import folder_entries
 from tests.collection.made import png
 
@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def listed(folder: Path, table: str) -> list[Entry | Skipped]:
+def listed(folder: Path, table: str) -> list[Entry | SkippedPicture]:
     (folder / "metadata.csv").write_text(table)
     return list(folder_entries(folder))
 
@@ -72,7 +72,7 @@ def test_json_lines_with_the_other_names_of_columns(folder: Path) -> None:
 def test_a_row_that_cannot_be_used(folder: Path, row: str, name: str, reason: str) -> None:
     skipped, blue = listed(folder, f"file_name,text\n{row}\ntrain/blue.png,blue\n")
     assert isinstance(blue, Entry)
-    assert isinstance(skipped, Skipped)
+    assert isinstance(skipped, SkippedPicture)
     assert skipped.name == f"{folder / 'metadata.csv'}:2: {name}"
     assert reason in skipped.reason
     assert str(skipped) == f"{skipped.name}: {skipped.reason}"
@@ -93,7 +93,7 @@ def test_a_row_that_cannot_be_used(folder: Path, row: str, name: str, reason: st
 def test_a_value_that_is_no_text(folder: Path, row: dict[str, object], reason: str) -> None:
     (folder / "metadata.jsonl").write_text(json.dumps(row))
     (skipped,) = folder_entries(folder)
-    assert isinstance(skipped, Skipped)
+    assert isinstance(skipped, SkippedPicture)
     assert reason in skipped.reason
     skipped.name.encode()
     skipped.reason.encode()
@@ -111,7 +111,7 @@ def test_an_id_that_came_before(folder: Path) -> None:
 
 def test_an_id_of_a_row_that_is_skipped_stays_free(folder: Path) -> None:
     skipped, taken = listed(folder, "file_name,text,id\nnone.png,a,1\nred.png,b,1\n")
-    assert isinstance(skipped, Skipped)
+    assert isinstance(skipped, SkippedPicture)
     assert isinstance(taken, Entry)
 
 
@@ -127,7 +127,7 @@ def test_links_may_lead_around_inside_the_folder_only(folder: Path, tmp_path: Pa
     found = listed(tmp_path / "alias", "file_name,text\n" + "".join(f"{name},x\n" for name in names))
     reasons = ["outside the folder", "outside the folder", "", "no such picture", "", "no such picture"]
     for one, reason in zip(found, reasons, strict=True):
-        assert isinstance(one, Skipped if reason else Entry)
+        assert isinstance(one, SkippedPicture if reason else Entry)
         assert reason in str(one)
     inside = found[4]
     assert isinstance(inside, Entry)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ragturbo_runtime.collection.entry import Entry, PictureError, Skipped, printable
+from ragturbo_runtime.collection.entry import Entry, PictureError, SkippedPicture, printable
 from ragturbo_runtime.collection.opening import open_collection
 from ragturbo_runtime.errors import InvalidInputError
 from tests.collection.made import png, samples, shard
@@ -22,7 +22,7 @@ def test_a_folder_with_a_list(tmp_path: Path) -> None:
     assert len(found) == 2
     assert list(found) == [*found.entries, *found.skipped]
     assert isinstance(found.entries[0], Entry)
-    assert isinstance(found.skipped[0], Skipped)
+    assert isinstance(found.skipped[0], SkippedPicture)
     assert list(found) == list(found)
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ragturbo_runtime.collection import sample
-from ragturbo_runtime.collection.entry import Entry, PictureError, Skipped
+from ragturbo_runtime.collection.entry import Entry, PictureError, SkippedPicture
 from ragturbo_runtime.collection.sample import split_name
 from ragturbo_runtime.collection.shards import shard_entries
 from tests.collection.made import add, encoded, png, samples, shard
@@ -23,14 +23,14 @@ RED, BLUE = png((255, 0, 0)), png((0, 0, 255))
 GREY = Image.new("L", (48, 32), 90)
 
 
-def entries(found: Sequence[Entry | Skipped]) -> list[Entry]:
+def entries(found: Sequence[Entry | SkippedPicture]) -> list[Entry]:
     assert all(isinstance(one, Entry) for one in found), found
     return [one for one in found if isinstance(one, Entry)]
 
 
-def one_skipped(path: Path) -> Skipped:
+def one_skipped(path: Path) -> SkippedPicture:
     (found,) = shard_entries([path])
-    assert isinstance(found, Skipped)
+    assert isinstance(found, SkippedPicture)
     return found
 
 
@@ -115,7 +115,7 @@ def test_a_sample_that_cannot_be_used(tmp_path: Path, files: dict[str, bytes | s
     path = shard(tmp_path / "s.tar", files | samples(["z"]))
     skipped, kept = shard_entries([path])
     assert isinstance(kept, Entry)
-    assert isinstance(skipped, Skipped)
+    assert isinstance(skipped, SkippedPicture)
     assert skipped.name.startswith(f"{path}: ")
     assert reason in skipped.reason
 
@@ -133,8 +133,8 @@ def test_ids_that_came_before(tmp_path: Path) -> None:
     first, second, third, fourth = shard_entries([tmp_path / "a.tar", tmp_path / "b.tar"])
     assert isinstance(first, Entry)
     assert (first.id, first.caption) == ("a/1", "first")
-    assert isinstance(second, Skipped)
-    assert isinstance(third, Skipped)
+    assert isinstance(second, SkippedPicture)
+    assert isinstance(third, SkippedPicture)
     assert second.reason == third.reason
     assert second.reason.startswith(f"has the id 'a/1', as {tmp_path / 'a.tar'}: 1 has")
     assert isinstance(fourth, Entry)
@@ -156,7 +156,7 @@ def test_only_regular_files_count(tmp_path: Path, kind: bytes) -> None:
         add(archive, "a.txt", "not red")
     kept, skipped = shard_entries([tmp_path / "s.tar"])
     assert isinstance(kept, Entry)
-    assert isinstance(skipped, Skipped)
+    assert isinstance(skipped, SkippedPicture)
     assert skipped.reason == ".png is not a regular file"
 
 
@@ -241,7 +241,7 @@ def test_an_archive_cut_anywhere_keeps_what_is_before(tmp_path: Path) -> None:
         found = list(shard_entries([path]))
         kept = [one for one in found if isinstance(one, Entry)]
         assert len(kept) >= (length // 2048), length
-        assert isinstance(found[-1], Skipped)
+        assert isinstance(found[-1], SkippedPicture)
         assert found[-1].name == str(path)
         assert found[-1].reason.startswith("it, or the rest of it, cannot be read as a tar archive: "), length
         assert [one.caption for one in kept] == [f"a picture of {name}" for name in "abcd"[: len(kept)]]
@@ -262,7 +262,7 @@ def test_a_damaged_tail_is_said(tmp_path: Path, at: int, damage: bytes, reason: 
     path.write_bytes(whole[:at] + damage + (whole[at + len(damage) :] if damage else b""))
     *kept, rest = shard_entries([path])
     assert [one.id for one in entries(kept)] == ["damaged/a", "damaged/b"]
-    assert isinstance(rest, Skipped)
+    assert isinstance(rest, SkippedPicture)
     assert reason in rest.reason
 
 
@@ -284,7 +284,7 @@ def test_what_is_no_archive_does_not_stop_the_others(tmp_path: Path, data: bytes
     (tmp_path / "a.tar").write_bytes(data)
     shard(tmp_path / "b.tar", samples(["z"]))
     skipped, kept = shard_entries([tmp_path / "a.tar", tmp_path / "b.tar"])
-    assert isinstance(skipped, Skipped)
+    assert isinstance(skipped, SkippedPicture)
     assert skipped.reason.startswith("it, or the rest of it, cannot be read as a tar archive")
     assert isinstance(kept, Entry)
 

@@ -76,7 +76,7 @@ SIGNATURES = {
 
 @pytest.fixture(scope="module")
 def bundle(exported) -> Bundle:
-    return Bundle.load(exported.path, verify="full", sdk_version="0.1.0")
+    return Bundle.load(exported.path, verify="full", sdk_version="0.2.0")
 
 
 @pytest.fixture(scope="module")

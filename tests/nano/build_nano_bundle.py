@@ -172,8 +172,8 @@ def _manifest(path: Path, graphs: Mapping[str, GraphEntry], library: LibraryPart
     spaces = _spaces(graphs)
     return Manifest(
         name="nano",
-        bundle_version="0.1.0",
-        sdk=">=0.1.0,<0.2.0",
+        bundle_version="0.2.0",
+        sdk=">=0.2.0,<0.3.0",
         family=FamilyInfo(
             "nano", {part: f"{seed:064x}" for part in ("unet", "text_encoder", "vae", "adapter")}
         ),

@@ -40,7 +40,7 @@ def test_a_machine_that_can_draw(nano_bundle: Path, capsys: Captured) -> None:
         "scann",
     ):
         assert f"\n{fact} " in out
-    assert "nano 0.1.0 (portable), files complete" in out
+    assert "nano 0.2.0 (portable), files complete" in out
 
 
 @NO_CUDA

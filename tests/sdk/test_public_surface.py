@@ -22,6 +22,8 @@ from ragturbo_sdk import (
 from tests.sdk.signatures import FILE, signature_text, surface
 
 PUBLIC = [
+    "BuildProgress",
+    "BuildReport",
     "BundleCorruptError",
     "BundleError",
     "BundleNotFoundError",
@@ -38,6 +40,7 @@ PUBLIC = [
     "Library",
     "LibraryInfo",
     "LibraryLockedError",
+    "LibraryProblem",
     "LoadProgress",
     "OutputError",
     "PromptTruncatedWarning",
@@ -45,6 +48,7 @@ PUBLIC = [
     "RagTurboError",
     "Reference",
     "RetrievalError",
+    "SkippedPicture",
     "WrongProcessError",
     "__version__",
     "read_metadata",

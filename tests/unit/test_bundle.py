@@ -20,7 +20,7 @@ from ragturbo_runtime.errors import (
 
 @pytest.mark.parametrize("verify", ["full", "fast", "off"])
 def test_a_sound_bundle_opens(nano_bundle: Path, verify: Any) -> None:
-    bundle = Bundle.load(str(nano_bundle), verify=verify, sdk_version="0.1.0")
+    bundle = Bundle.load(str(nano_bundle), verify=verify, sdk_version="0.2.0")
     assert bundle.manifest.name == "nano"
     assert bundle.path == nano_bundle.resolve()
     assert bundle.graph_file("adapter") == nano_bundle / "adapter" / "model.onnx"

@@ -38,7 +38,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedPicture:
     """Something in a collection that cannot be used.
 
     Attributes:

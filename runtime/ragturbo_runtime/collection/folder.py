@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from ragturbo_runtime.collection.description import claim, describe, read_text
-from ragturbo_runtime.collection.entry import Entry, PictureError, Skipped, printable
+from ragturbo_runtime.collection.entry import Entry, PictureError, SkippedPicture, printable
 from ragturbo_runtime.collection.metadata import read_rows
 from ragturbo_runtime.collection.picture import read_picture
 
 
-def folder_entries(folder: Path) -> Iterator[Entry | Skipped]:
+def folder_entries(folder: Path) -> Iterator[Entry | SkippedPicture]:
     """List the pictures of a folder.
 
     Args:
@@ -36,7 +36,9 @@ def folder_entries(folder: Path) -> Iterator[Entry | Skipped]:
             entry = _entry(root, place, row)
             claim(taken, entry.id, place)
         except PictureError as error:
-            yield Skipped(printable(f"{place}: {row.get('file_name') or 'no file_name'}"), error.message)
+            yield SkippedPicture(
+                printable(f"{place}: {row.get('file_name') or 'no file_name'}"), error.message
+            )
         else:
             yield entry
 

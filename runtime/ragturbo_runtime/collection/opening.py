@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ragturbo_runtime.collection.entry import Entry, Skipped
+from ragturbo_runtime.collection.entry import Entry, SkippedPicture
 from ragturbo_runtime.collection.folder import folder_entries
 from ragturbo_runtime.collection.metadata import LINES, TABLE
 from ragturbo_runtime.collection.shards import shard_entries
@@ -27,9 +27,9 @@ class Collection:
     """
 
     path: Path
-    items: tuple[Entry | Skipped, ...]
+    items: tuple[Entry | SkippedPicture, ...]
 
-    def __iter__(self) -> Iterator[Entry | Skipped]:
+    def __iter__(self) -> Iterator[Entry | SkippedPicture]:
         """Go through all of it."""
         return iter(self.items)
 
@@ -43,9 +43,9 @@ class Collection:
         return [item for item in self.items if isinstance(item, Entry)]
 
     @property
-    def skipped(self) -> list[Skipped]:
+    def skipped(self) -> list[SkippedPicture]:
         """What cannot."""
-        return [item for item in self.items if isinstance(item, Skipped)]
+        return [item for item in self.items if isinstance(item, SkippedPicture)]
 
 
 def open_collection(path: Path) -> Collection:
@@ -71,7 +71,7 @@ def open_collection(path: Path) -> Collection:
         ) from error
 
 
-def _items(path: Path) -> Iterator[Entry | Skipped]:
+def _items(path: Path) -> Iterator[Entry | SkippedPicture]:
     if path.is_file() and _is_shard(path):
         return shard_entries([path])
     if not path.is_dir():

@@ -13,13 +13,13 @@ from pathlib import Path
 
 from ragturbo_runtime.arrays import Pixels
 from ragturbo_runtime.collection.description import claim, describe
-from ragturbo_runtime.collection.entry import Entry, PictureError, Skipped, printable
+from ragturbo_runtime.collection.entry import Entry, PictureError, SkippedPicture, printable
 from ragturbo_runtime.collection.picture import read_picture
 from ragturbo_runtime.collection.sample import Sample, Samples
 from ragturbo_runtime.collection.tar_members import Member, read_members
 
 
-def shard_entries(shards: Iterable[Path]) -> Iterator[Entry | Skipped]:
+def shard_entries(shards: Iterable[Path]) -> Iterator[Entry | SkippedPicture]:
     """List the samples of shards.
 
     Args:
@@ -40,11 +40,11 @@ def shard_entries(shards: Iterable[Path]) -> Iterator[Entry | Skipped]:
                 entry = _entry(shard, sample, place)
                 claim(taken, entry.id, place)
             except PictureError as error:
-                yield Skipped(place, error.message)
+                yield SkippedPicture(place, error.message)
             else:
                 yield entry
         if damage is not None:
-            yield Skipped(printable(str(shard)), damage)
+            yield SkippedPicture(printable(str(shard)), damage)
 
 
 def _list(shard: Path) -> tuple[list[Sample], str | None]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ragturbo_runtime.arrays import Scale
 from ragturbo_runtime.bundle import Bundle
-from ragturbo_runtime.collection.entry import Entry, Skipped
+from ragturbo_runtime.collection.entry import Entry, SkippedPicture
 from ragturbo_runtime.errors import InvalidInputError, OutputError
 from ragturbo_runtime.fitting import require_fit, spaces_of
 from ragturbo_runtime.index.cache import EXACT_BELOW
@@ -51,7 +51,7 @@ class BuildReport:
     """Pictures that are in the library now, and were not."""
     known: int
     """Pictures whose ids were in it before: of a build that was stopped, or of an earlier one."""
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedPicture, ...]
     """What cannot be used, with the reason."""
 
 
@@ -60,7 +60,7 @@ Progress = Callable[[BuildProgress], object]
 
 def build_library(
     bundle: Bundle,
-    collection: Iterable[Entry | Skipped],
+    collection: Iterable[Entry | SkippedPicture],
     directory: Path,
     engine: Engine,
     *,
@@ -96,7 +96,7 @@ def build_library(
         require_fit(bundle, writer.layout, directory)
         report = add_entries(writer, entries, engine, of=len(listed), progress=progress)
         index_if_needed(writer)
-    refused = tuple(one for one in listed if isinstance(one, Skipped))
+    refused = tuple(one for one in listed if isinstance(one, SkippedPicture))
     return BuildReport(report.added, report.known, refused + report.skipped)
 
 
@@ -126,7 +126,7 @@ def add_entries(
     """
     known = writer.known([entry.id for entry in entries])
     total = len(entries) if of is None else of
-    added, skipped, clipped = 0, list[Skipped](), 0.0
+    added, skipped, clipped = 0, list[SkippedPicture](), 0.0
     for encoded in engine.encode(_chunks(entries, engine.size, known)):
         clipped += _add(writer, encoded)
         added += len(encoded.items)

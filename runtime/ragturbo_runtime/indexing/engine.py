@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Keys, Pixels
-from ragturbo_runtime.collection.entry import Entry, PictureError, Skipped, printable
+from ragturbo_runtime.collection.entry import Entry, PictureError, SkippedPicture, printable
 from ragturbo_runtime.indexing.encoder import PictureEncoder, batch_size
 from ragturbo_runtime.indexing.thumbnail import make_thumbnail
 from ragturbo_runtime.library.record import LibraryItem
@@ -22,7 +22,7 @@ _READERS = 2
 _CHUNKS_AHEAD = 3
 
 Chunk = Sequence[Entry]
-Read = tuple[LibraryItem, Pixels] | Skipped
+Read = tuple[LibraryItem, Pixels] | SkippedPicture
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Encoded:
     items: list[LibraryItem]
     keys: Keys
     features: NDArray[np.float32]
-    skipped: list[Skipped]
+    skipped: list[SkippedPicture]
 
 
 class Engine(Protocol):
@@ -107,8 +107,8 @@ def encode_chunk(encoder: PictureEncoder, chunk: Chunk, side: int) -> Encoded:
 
 def encode_read(encoder: PictureEncoder, read: Sequence[Read]) -> Encoded:
     """Encode what was read of one chunk: see `encode_chunk`."""
-    skipped = [one for one in read if isinstance(one, Skipped)]
-    good = [one for one in read if not isinstance(one, Skipped)]
+    skipped = [one for one in read if isinstance(one, SkippedPicture)]
+    good = [one for one in read if not isinstance(one, SkippedPicture)]
     if not good:
         return Encoded([], np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.float32), skipped)
     items = [item for item, _ in good]
@@ -134,6 +134,6 @@ def _read(entry: Entry, side: int) -> Read:
     try:
         picture = entry.read(side)
     except PictureError as error:
-        return Skipped(printable(entry.id), error.message)
+        return SkippedPicture(printable(entry.id), error.message)
     thumbnail = make_thumbnail(picture)
     return LibraryItem(entry.id, entry.caption, thumbnail, entry.source, entry.licence), picture

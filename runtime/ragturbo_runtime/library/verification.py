@@ -26,7 +26,7 @@ _SELECT = (
 
 
 @dataclass(frozen=True)
-class Problem:
+class LibraryProblem:
     """Something that is wrong.
 
     Attributes:
@@ -46,7 +46,7 @@ class Problem:
         return f"{self.path}: {self.what}; {self.cure}"
 
 
-def verify_library(directory: Path) -> Iterator[Problem]:
+def verify_library(directory: Path) -> Iterator[LibraryProblem]:
     """Look at everything that is in a library; it stays as it is.
 
     Args:
@@ -60,17 +60,17 @@ def verify_library(directory: Path) -> Iterator[Problem]:
             layout, problems = _check_one_state(records, directory)
             yield from problems
     except RetrievalError as exc:
-        yield Problem(directory, exc.message, exc.hint or "build it again")
+        yield LibraryProblem(directory, exc.message, exc.hint or "build it again")
         return
     except sqlite3.Error as exc:
-        yield Problem(
+        yield LibraryProblem(
             directory / RECORDS_FILE, f"damaged ({exc})", "take it from a copy, or build the library again"
         )
         return
     yield from _check_index(directory, layout)
 
 
-def _check_one_state(records: sqlite3.Connection, directory: Path) -> tuple[Layout, list[Problem]]:
+def _check_one_state(records: sqlite3.Connection, directory: Path) -> tuple[Layout, list[LibraryProblem]]:
     """Check what the records say at one moment; a compaction meanwhile deletes the files of that, so again."""
     while True:
         with transaction(records, "DEFERRED"):
@@ -83,11 +83,11 @@ def _check_one_state(records: sqlite3.Connection, directory: Path) -> tuple[Layo
             raise problem
 
 
-def _check_records(records: sqlite3.Connection, directory: Path, layout: Layout) -> Iterator[Problem]:
+def _check_records(records: sqlite3.Connection, directory: Path, layout: Layout) -> Iterator[LibraryProblem]:
     path, cure = directory / RECORDS_FILE, "take it from a copy, or build the library again"
     for (line,) in records.execute("PRAGMA integrity_check(10)"):
         if line != "ok":
-            yield Problem(path, str(line), cure)
+            yield LibraryProblem(path, str(line), cure)
     removed = {row for (row,) in records.execute("SELECT row FROM removed")}
     keys = map_rows(directory / layout.keys_file, layout.key_row, layout.rows, at_random=False)
     features = map_rows(directory / layout.features_file, layout.feature_row, layout.rows, at_random=False)
@@ -97,27 +97,27 @@ def _check_records(records: sqlite3.Connection, directory: Path, layout: Layout)
         yield from _check_record(values, path, keys, features)
     lost = set(range(layout.rows)) - seen - removed
     if lost or seen & removed:
-        yield Problem(
+        yield LibraryProblem(
             path, f"{len(lost)} rows without record, {len(seen & removed)} both there and removed", cure
         )
 
 
 def _check_record(
     values: tuple[Any, ...], path: Path, keys: NDArray[Any], features: NDArray[Any]
-) -> Iterator[Problem]:
+) -> Iterator[LibraryProblem]:
     row, name, caption, source, licence, crc, png = values
     cure = f"remove {name!r} and add its picture again"
     texts = all(isinstance(text, str) for text in (name, caption, source, licence))
     if not texts or not isinstance(png, bytes) or not isinstance(row, int) or not 0 <= row < len(keys):
-        yield Problem(path, f"record {name!r} is damaged: row {row}, of {len(keys)}", cure, str(name))
+        yield LibraryProblem(path, f"record {name!r} is damaged: row {row}, of {len(keys)}", cure, str(name))
         return
     item = LibraryItem(name, caption, png, source, licence)
     if checksum(item, keys[row].tobytes(), features[row].tobytes()) != crc:
         what = f"{name!r}: its texts, picture, key or features are not those that were written (row {row})"
-        yield Problem(path.parent, what, cure, name)
+        yield LibraryProblem(path.parent, what, cure, name)
 
 
-def _check_index(directory: Path, layout: Layout) -> Iterator[Problem]:
+def _check_index(directory: Path, layout: Layout) -> Iterator[LibraryProblem]:
     if not layout.indexed:
         return
     try:
@@ -125,6 +125,6 @@ def _check_index(directory: Path, layout: Layout) -> Iterator[Problem]:
         if is_installed(info.kind):
             load_index(directory / layout.index_folder, info)
     except RetrievalError as exc:
-        yield Problem(
+        yield LibraryProblem(
             directory / layout.index_folder, exc.message, "ragturbo library compact builds the index again"
         )

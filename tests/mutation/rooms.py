@@ -30,7 +30,7 @@ ROOMS = (
     Room(
         "manifest",
         ("manifest.py", "manifest_json.py", "manifest_text.py", "json_fields.py"),
-        ("tests/unit/test_manifest.py", "tests/faults/test_manifest_fuzz.py"),
+        ("tests/unit/test_manifest.py", "tests/unit/test_manifest_json.py", "tests/unit/test_bundle.py"),
     ),
     Room("index", ("index/*",), ("tests/library/test_index.py", "tests/library/test_index_kinds.py")),
 )

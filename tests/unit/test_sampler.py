@@ -144,9 +144,24 @@ def test_zero_snr_keeps_the_first_level_and_decreases() -> None:
 
 @pytest.mark.parametrize("steps", [0, 5, -1, 1.0, True, "1"])
 def test_steps_out_of_range_are_refused(steps: Any) -> None:
-    with pytest.raises(InvalidInputError, match="num_inference_steps") as caught:
+    allowed = "1 to 4" if type(steps) is int else "an integer from 1 to 4"
+    with pytest.raises(InvalidInputError) as caught:
         Schedule.from_manifest(TURBO).timesteps(steps)
+    assert caught.value.message == f"num_inference_steps is {steps!r}, expected {allowed}"
     assert caught.value.argument == "num_inference_steps"
+
+
+def test_what_the_config_leaves_out_is_false() -> None:
+    plain = {key: value for key, value in TURBO.items() if key != "rescale_betas_zero_snr"}
+    said = Schedule.from_manifest({**plain, "rescale_betas_zero_snr": False})
+    np.testing.assert_array_equal(Schedule.from_manifest(plain).alphas_cumprod, said.alphas_cumprod)
+    assert said.prediction_type == "epsilon"
+    assert Schedule.from_manifest(EMOJI).prediction_type == "v_prediction"
+
+
+def test_as_many_steps_as_there_are_timesteps() -> None:
+    assert Schedule.from_manifest({**TURBO, "num_train_timesteps": 4}).timesteps(4) == (3, 2, 1, 0)
+    assert Schedule.from_manifest({**TURBO, "num_train_timesteps": 2}).timesteps(1) == (1,)
 
 
 @pytest.mark.parametrize(
@@ -163,9 +178,14 @@ def test_steps_out_of_range_are_refused(steps: Any) -> None:
         ({"num_train_timesteps": 999.5}, "num_train_timesteps is 999.5, expected an integer from 2 to"),
         ({"num_train_timesteps": 1}, "num_train_timesteps is 1, expected an integer from 2 to 100000"),
         ({"beta_end": 1.5}, "0 < beta_start <= beta_end < 1"),
-        ({"rescale_betas_zero_snr": True}, "expected v_prediction with rescale_betas_zero_snr"),
+        (
+            {"rescale_betas_zero_snr": True},
+            "prediction_type is 'epsilon', expected v_prediction with rescale_betas_zero_snr",
+        ),
     ],
 )
 def test_schedules_it_does_not_know_are_refused(change: dict[str, Any], message: str) -> None:
-    with pytest.raises(InvalidInputError, match=message):
+    with pytest.raises(InvalidInputError, match=message) as caught:
         Schedule.from_manifest({**TURBO, **change})
+    named = "prediction_type" if "rescale_betas_zero_snr" in change else next(iter(change))
+    assert named in caught.value.argument.split(", ")

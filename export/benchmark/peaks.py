@@ -53,6 +53,11 @@ def measure_peaks(device: Device, threads: int) -> Peaks:
     return Peaks(flops, copied)
 
 
+def best_of(first: Peaks, second: Peaks) -> Peaks:
+    """The better of two measurements: before and after the rows, since a machine is not as fast at all times."""
+    return Peaks(max(first.flops_per_s, second.flops_per_s), max(first.bytes_per_s, second.bytes_per_s))
+
+
 def _shortest(action: Callable[[], object], device: Device) -> float:
     """Seconds of the fastest of some runs."""
     best = float("inf")

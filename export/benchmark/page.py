@@ -48,9 +48,8 @@ _PROTOCOL = """\
   itself in the same process and round. The keys of the prompt's phrases are known since
   the warm-up; a new prompt with two phrases takes longer by one short run of the text encoder.
 - **Floor.** Per graph the larger of two times, then the sum: floating-point operations (counted on the modules'
-  shapes) over the best matrix product that was measured before and after the rows, and bytes of weights, inputs and outputs
-  over the best copy.
-  A convolution behind a doubling counts 4 of 9 products.
+  shapes) over the best matrix product that was measured before and after the rows, and bytes of weights, inputs and
+  outputs over the best copy. A convolution behind a doubling counts 4 of 9 products.
 - **Load** is from the first import of the libraries to the first picture that could be drawn, files in the page
   cache, without fusing LoRA; compiling is part of it, from an empty cache. **Peak** is what the process took at most
   up to and with the warm-up: on the CPU resident memory, mapped files and libraries included; on CUDA, memory of the

@@ -45,7 +45,7 @@ def _build(options: argparse.Namespace) -> BuildReport:
     from ragturbo_runtime.indexing.building import build_library
 
     # Resolved: the processes of a cluster work in folders of their own.
-    collection = list(open_collection(options.pictures.resolve()))
+    collection = open_collection(options.pictures.resolve())
     bundle = Bundle.load(options.bundle)
     with (
         _engine(options, bundle) as engine,

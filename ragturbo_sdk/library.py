@@ -236,13 +236,13 @@ class Library:
         from ragturbo_runtime.collection.opening import open_collection
 
         check_callable("progress", progress)
-        listed = list(open_collection(check_folder("folder", folder)))
-        entries = [one for one in listed if isinstance(one, Entry)]
+        collection = open_collection(check_folder("folder", folder))
         with self._writing() as writer:
-            report = add_entries(writer, entries, self._engine(), of=len(listed), progress=progress)
+            report = add_entries(
+                writer, collection.entries, self._engine(), of=len(collection), progress=progress
+            )
             index_if_needed(writer)
-        refused = tuple(one for one in listed if isinstance(one, SkippedPicture))
-        return BuildReport(report.added, report.known, refused + report.skipped)
+        return BuildReport(report.added, report.known, (*collection.skipped, *report.skipped))
 
     def remove(self, ids: str | Sequence[str]) -> int:
         """Remove pictures.

@@ -44,7 +44,7 @@ def _build(arguments: argparse.Namespace) -> Answer:
     from ragturbo_runtime.collection.opening import open_collection
     from ragturbo_runtime.indexing.building import build_library
 
-    collection = list(open_collection(arguments.pictures))  # a slip is answered before the model is loaded
+    collection = open_collection(arguments.pictures)  # a slip is answered before the model is loaded
     bundle = _bundle(arguments)
     engine = _engine(bundle, arguments)
     with ProgressLine("pictures") as line:
@@ -83,7 +83,7 @@ def _add(arguments: argparse.Namespace) -> Answer:
 
 def _entries(arguments: argparse.Namespace) -> tuple[list[Entry], tuple[SkippedPicture, ...]]:
     """What to add: one picture with its caption, or a collection."""
-    from ragturbo_runtime.collection.entry import Entry, SkippedPicture
+    from ragturbo_runtime.collection.entry import Entry
     from ragturbo_runtime.collection.opening import open_collection
     from ragturbo_runtime.collection.picture import read_picture
 
@@ -107,9 +107,8 @@ def _entries(arguments: argparse.Namespace) -> tuple[list[Entry], tuple[SkippedP
             argument=given[0].strip("-"),
             hint="a collection's metadata says it for each",
         )
-    listed = list(open_collection(path))
-    refused = tuple(one for one in listed if isinstance(one, SkippedPicture))
-    return [one for one in listed if isinstance(one, Entry)], refused
+    collection = open_collection(path)
+    return collection.entries, tuple(collection.skipped)
 
 
 def _remove(arguments: argparse.Namespace) -> Answer:

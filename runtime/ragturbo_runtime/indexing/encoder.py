@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ragturbo_runtime.arrays import Array, Keys, Pixels
-from ragturbo_runtime.errors import InferenceError
+from ragturbo_runtime.finite import require_finite
 from ragturbo_runtime.library.feature_rows import reference_tokens
 from ragturbo_runtime.tensors import to_float32
 from ragturbo_runtime.tokenizer import TokenBatch, Tokenizer
@@ -81,7 +81,7 @@ class PictureEncoder:
             }
         )
         features = reference_tokens(to_float32(outputs["h"]), self._settings.reference_pool)
-        _require_finite(features, "unet_encoder")
+        require_finite(features, graph="unet_encoder")
         return keys, np.ascontiguousarray(features)
 
     def keys(self, captions: Sequence[str]) -> Keys:
@@ -97,7 +97,7 @@ class PictureEncoder:
             InferenceError: The graph failed, or gave NaN or infinity.
         """
         keys = self._text(self._tokenizer.encode(list(captions)).shortened())["text_embeds"]
-        _require_finite(keys, "text_encoder")
+        require_finite(keys, graph="text_encoder")
         return keys
 
     def _conditioning(self, captions: Sequence[str]) -> NDArray[np.float32]:
@@ -129,12 +129,3 @@ def to_model(pictures: Sequence[Pixels]) -> NDArray[np.float32]:
 def batch_size(side: int) -> int:
     """Return how many pictures of a side are encoded at a time."""
     return max(1, BATCH_PIXELS // side**2)
-
-
-def _require_finite(values: NDArray[np.float32], graph: str) -> None:
-    if not np.isfinite(values).all():
-        raise InferenceError(
-            f"{graph}: gave NaN or infinity for a picture of the library",
-            graph=graph,
-            hint="use float32 graphs",
-        )

@@ -26,6 +26,8 @@ from ragturbo_runtime.library.record import LibraryItem
 PAGE_BYTES = 65_536
 """A thumbnail of some kilobytes fills a quarter of a small page with nothing."""
 BUSY_SECONDS = 30.0
+VALUES_AT_ONCE = 500
+"""In one query: SQLite allows 999."""
 SCHEMA = (
     # crc: of the texts, the thumbnail, and the two rows in the files, see `checksum`
     "CREATE TABLE records (row INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, caption TEXT NOT NULL, "

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ragturbo_runtime.arrays import Array, Keys, Scale
 from ragturbo_runtime.errors import RetrievalError
 from ragturbo_runtime.library.current import CHANGED, TRIES, CurrentView
-from ragturbo_runtime.library.database import HINT, read_numbers, transaction
+from ragturbo_runtime.library.database import HINT, VALUES_AT_ONCE, read_numbers, transaction
 from ragturbo_runtime.library.record import Record, Reference
 from ragturbo_runtime.library.shared_records import SharedRecords
 from ragturbo_runtime.library.view import LibraryView
@@ -26,8 +26,6 @@ from ragturbo_runtime.spaces import Spaces
 
 _T = TypeVar("_T")
 _SELECT = "SELECT row, id, caption, source, licence FROM records WHERE row IN ({})"
-_VALUES = 500
-"""SQLite allows 999 in one query."""
 _ANY = "SELECT caption FROM records LIMIT 1"
 
 
@@ -119,7 +117,7 @@ class Library:
             StaleViewError: The rows have other numbers since.
         """
         wanted = [int(row) for row in rows]
-        parts = [wanted[start : start + _VALUES] for start in range(0, len(wanted), _VALUES)]
+        parts = [wanted[start : start + VALUES_AT_ONCE] for start in range(0, len(wanted), VALUES_AT_ONCE)]
         queries = [(_SELECT.format(",".join("?" * len(part))), part) for part in parts]
 
         def read(records: sqlite3.Connection) -> list[tuple[Any, ...]]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ragturbo_runtime.errors import InvalidInputError, OutputError, RetrievalError
 from ragturbo_runtime.library.database import (
+    VALUES_AT_ONCE,
     checksum,
     close_after_writing,
     open_for_writing,
@@ -198,8 +199,8 @@ class LibraryWriter:
 
     def _rows_of(self, ids: list[str]) -> dict[str, int]:
         found: dict[str, int] = {}
-        for start in range(0, len(ids), 500):  # SQLite allows 999 values
-            some = ids[start : start + 500]
+        for start in range(0, len(ids), VALUES_AT_ONCE):
+            some = ids[start : start + VALUES_AT_ONCE]
             query = f"SELECT id, row FROM records WHERE id IN ({','.join('?' * len(some))})"
             try:
                 found |= dict(self.records.execute(query, some))

@@ -47,9 +47,11 @@ class Measured:
     def as_dict(self) -> dict[str, Any]:
         """The numbers that count, rounded; ``rss_bytes`` is None where the system does not say."""
         search_ms = self.searched.search_ms
-        index = self.made.index
+        index = None if self.made.index is None else asdict(self.made.index)
+        if index is not None:
+            del index["files"]  # hashes
         return {
-            "index": None if index is None else asdict(index),
+            "index": index,
             "add_s": round(self.made.add_s, 3),
             "build_s": round(self.made.build_s, 3),
             "open_s": round(self.searched.open_s, 4),

@@ -11,8 +11,6 @@ from typing import Any, TypeGuard
 
 from ragturbo_runtime.errors import BundleCorruptError
 
-_HINT = "download or export the bundle again"
-
 
 @dataclass(frozen=True)
 class JsonFields:
@@ -80,15 +78,14 @@ class JsonFields:
         value = self._require(key)
         if not isinstance(value, dict):
             raise self.fault(key, value, "an object")
-        return JsonFields(value, f"{self.where}.{key}" if self.where else key, self.path)
+        return JsonFields(value, self._name(key), self.path)
 
     def nested_list(self, key: str) -> tuple[JsonFields, ...]:
         """Return a list of objects; raises BundleCorruptError otherwise."""
         value = self._require(key)
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise self.fault(key, value, "a list of objects")
-        where = f"{self.where}.{key}" if self.where else key
-        return tuple(JsonFields(item, f"{where}[{i}]", self.path) for i, item in enumerate(value))
+        return tuple(JsonFields(item, f"{self._name(key)}[{i}]", self.path) for i, item in enumerate(value))
 
     def texts(self) -> dict[str, str]:
         """Return the whole object as strings; raises BundleCorruptError where a value is no string."""
@@ -103,10 +100,7 @@ class JsonFields:
 
     def fault(self, key: str, value: object, allowed: str) -> BundleCorruptError:
         """Return the error for a value that is not ``allowed``."""
-        name = f"{self.where}.{key}" if self.where else key
-        return BundleCorruptError(
-            f"{self.path.name}: {name} is {_shorten(value)}, expected {allowed}", path=self.path, hint=_HINT
-        )
+        return self._damaged(f"{self._name(key)} is {_shorten(value)}, expected {allowed}")
 
     def relative_path(self, value: str, key: str) -> str:
         """Return ``value`` if it is a plain path that stays inside the bundle.
@@ -129,9 +123,15 @@ class JsonFields:
 
     def _require(self, key: str) -> Any:  # noqa: ANN401 - JSON values are of any type
         if key not in self.data:
-            name = f"{self.where}.{key}" if self.where else key
-            raise BundleCorruptError(f"{self.path.name}: {name} is missing", path=self.path, hint=_HINT)
+            raise self._damaged(f"{self._name(key)} is missing")
         return self.data[key]
+
+    def _name(self, key: str) -> str:
+        return f"{self.where}.{key}" if self.where else key
+
+    def _damaged(self, what: str) -> BundleCorruptError:
+        hint = "download or export the bundle again"
+        return BundleCorruptError(f"{self.path.name}: {what}", path=self.path, hint=hint)
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

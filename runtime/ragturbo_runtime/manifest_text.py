@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import stat
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,6 @@ MAX_BYTES = 16 << 20
 """A manifest has some ten thousand bytes; a library's files are its longest part."""
 CHECKSUM = "checksum"
 """The key under which the manifest holds its own; absent in bundles from before there was one."""
-_HINT = "download or export the bundle again"
 
 
 def read_document(bundle: Path) -> dict[str, Any]:
@@ -45,17 +45,13 @@ def read_document(bundle: Path) -> dict[str, Any]:
         hint = "pass a folder that python -m export.onnx wrote, or no bundle at all for the bundled model"
         raise BundleNotFoundError(what, path=bundle, hint=hint) from exc
     except OSError as exc:
-        raise BundleCorruptError(f"{path}: cannot be read ({exc.strerror})", path=path, hint=_HINT) from exc
+        raise _damaged(path, f"cannot be read ({exc.strerror})") from exc
     except ValueError as exc:
-        raise BundleCorruptError(f"{path}: not JSON ({exc})", path=path, hint=_HINT) from exc
+        raise _damaged(path, f"not JSON ({exc})") from exc
     except RecursionError as exc:
-        raise BundleCorruptError(
-            f"{path}: not JSON of ours (nested too deep)", path=path, hint=_HINT
-        ) from exc
+        raise _damaged(path, "not JSON of ours (nested too deep)") from exc
     if not isinstance(document, dict):
-        raise BundleCorruptError(
-            f"{path}: expected a JSON object, found {type(document).__name__}", path=path, hint=_HINT
-        )
+        raise _damaged(path, f"expected a JSON object, found {type(document).__name__}")
     return document
 
 
@@ -85,23 +81,22 @@ def verify_checksum(bundle: Path) -> None:
     document = read_document(bundle)
     said = document.get(CHECKSUM)
     if said is not None and said != (found := checksum(document)):
-        path = bundle / MANIFEST_FILE
-        raise BundleCorruptError(
-            f"{MANIFEST_FILE}: its checksum is {found}, it says {str(said)[:64]!r}", path=path, hint=_HINT
-        )
+        raise _damaged(bundle / MANIFEST_FILE, f"its checksum is {found}, it says {str(said)[:64]!r}")
+
+
+def _damaged(path: Path, what: str) -> BundleCorruptError:
+    return BundleCorruptError(f"{path}: {what}", path=path, hint="download or export the bundle again")
 
 
 def _text(path: Path) -> str:
     target = Path(os.path.realpath(path))
     if not target.is_relative_to(os.path.realpath(path.parent)):
-        raise BundleCorruptError(
-            f"{MANIFEST_FILE}: leads out of the bundle to {target}", path=path, hint=_HINT
-        )
+        raise _damaged(path, f"leads out of the bundle to {target}")
     found = path.stat()
-    if not stat.S_ISREG(found.st_mode) or found.st_size > MAX_BYTES:
-        what = f"{found.st_size} bytes, expected at most {MAX_BYTES}"
-        what = what if stat.S_ISREG(found.st_mode) else "not a plain file"
-        raise BundleCorruptError(f"{path}: cannot be read ({what})", path=path, hint=_HINT)
+    if not stat.S_ISREG(found.st_mode):
+        raise _damaged(path, "cannot be read (not a plain file)")
+    if found.st_size > MAX_BYTES:
+        raise _damaged(path, f"cannot be read ({found.st_size} bytes, expected at most {MAX_BYTES})")
     return path.read_text(encoding="utf-8")
 
 
@@ -109,8 +104,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of its keys; of a key that is there twice, another reader might take the other value."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
         raise ValueError(f"the key {twice[:40]!r} is there twice")
     return found
 

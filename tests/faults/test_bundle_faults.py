@@ -186,9 +186,9 @@ def test_other_files_are_refused_even_unverified(
 
 def test_a_bundle_for_a_later_sdk_says_what_to_install(nano_bundle: Path) -> None:
     with pytest.raises(
-        BundleVersionError, match=r"made for ragturbo-sdk >=0\.1\.0,<0\.2\.0, this is 0\.2\.1; pip"
+        BundleVersionError, match=r"made for ragturbo-sdk >=0\.2\.0,<0\.3\.0, this is 0\.3\.1; pip"
     ):
-        Bundle.load(nano_bundle, sdk_version="0.2.1")
+        Bundle.load(nano_bundle, sdk_version="0.3.1")
 
 
 def test_a_foreign_folder_is_no_bundle(tmp_path: Path) -> None:

@@ -30,7 +30,10 @@ ROOMS = (
     Room(
         "manifest",
         ("manifest.py", "manifest_json.py", "manifest_text.py", "json_fields.py"),
-        ("tests/unit/test_manifest.py", "tests/unit/test_manifest_json.py", "tests/unit/test_bundle.py"),
+        tuple(
+            f"tests/unit/test_{name}.py"
+            for name in ("manifest", "manifest_json", "manifest_text", "json_fields", "bundle")
+        ),
     ),
     Room("index", ("index/*",), ("tests/library/test_index.py", "tests/library/test_index_kinds.py")),
 )

@@ -52,13 +52,14 @@ def check_splittable(unet: UNet2DConditionModel) -> None:
 
 def latent_shape(unet: UNet2DConditionModel) -> tuple[int, int, int]:
     """(c, h, w) of what a U-Net draws."""
-    side = int(unet.config.sample_size)
-    return int(unet.config.in_channels), side, side
+    side = int(unet.config["sample_size"])
+    return int(unet.config["in_channels"]), side, side
 
 
 def bottleneck_side(unet: UNet2DConditionModel) -> int:
     """Cells along a side of h."""
-    return int(unet.config.sample_size) // 2 ** (len(unet.config.block_out_channels) - 1)
+    halvings = len(unet.config["block_out_channels"]) - 1
+    return int(unet.config["sample_size"]) // 2**halvings
 
 
 def encode(

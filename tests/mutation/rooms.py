@@ -35,5 +35,12 @@ ROOMS = (
             for name in ("manifest", "manifest_json", "manifest_text", "json_fields", "bundle")
         ),
     ),
-    Room("index", ("index/*",), ("tests/library/test_index.py", "tests/library/test_index_kinds.py")),
+    Room(
+        "index",
+        ("index/*",),
+        tuple(
+            f"tests/library/test_{name}.py"
+            for name in ("index", "index_kinds", "index_parts", "index_files", "ranked_index")
+        ),
+    ),
 )

@@ -59,7 +59,7 @@ def latent_shape(unet: UNet2DConditionModel) -> tuple[int, int, int]:
 def bottleneck_side(unet: UNet2DConditionModel) -> int:
     """Cells along a side of h."""
     halvings = len(unet.config["block_out_channels"]) - 1
-    return int(unet.config["sample_size"]) // 2**halvings
+    return int(unet.config["sample_size"]) >> halvings
 
 
 def encode(

@@ -33,7 +33,9 @@ def test_channels_that_make_no_pieces_are_refused() -> None:
 
 def test_the_page_says_what_each_costs(family_path: Path, tmp_path: Path) -> None:
     scored = {"adapter_1": {"tifa": [0.72, 0.71, 0.73]}}
-    results = {"protocol": {}, "rows": scored, "paired": {}, "paired_recall": {}, "controls": {}}
+    keys = ("protocol", "paired", "paired_clip", "paired_recall", "controls")
+    parts: dict[str, object] = {key: {} for key in keys}
+    results = {**parts, "rows": scored}
     (tmp_path / "results.json").write_text(json.dumps(results))
     assert main(["--family", str(family_path), "--out", str(tmp_path), "--prompts", "8"]) == 0
     rows = json.loads((tmp_path / "codecs.json").read_text())["rows"]

@@ -162,7 +162,7 @@ def test_the_page_can_be_made_again_from_the_numbers(
     assert {path: path.read_bytes() for path in docs.rglob("*.*")} == written
     (docs / "results.json").write_text('{"rows": {}}')
     assert publish_main(["--out", str(docs)]) == 2
-    assert "lacks protocol, paired, paired_recall, controls" in capsys.readouterr().err
+    assert "lacks protocol, paired, paired_clip, paired_recall, controls" in capsys.readouterr().err
     assert publish_main(["--out", str(tmp_path / "none")]) == 2
     assert "python -m training.evaluation" in capsys.readouterr().err
 

@@ -11,7 +11,8 @@ import torch
 
 from training.family.folder import Family, load_family
 from training.family.random_family import random_family
-from training.ladd.config import LaddConfig, parse_ladd_config
+from training.ladd.config import LaddConfig
+from training.ladd.config_file import parse_ladd_config
 from training.ladd.setup import Parts, assemble
 from training.ladd.trainer import Trainer
 from training.parallel import Processes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from training.ladd.config import parse_ladd_config, read_ladd_config
+from training.ladd.config_file import parse_ladd_config, read_ladd_config
 
 PLAIN: dict[str, object] = {"family": "family", "work_dir": "work"}
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"

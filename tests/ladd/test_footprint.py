@@ -14,7 +14,8 @@ from diffusers.models.attention_processor import AttnProcessor
 
 from training.family.folder import load_family
 from training.family.random_family import random_family
-from training.ladd.config import RunConfig, parse_ladd_config
+from training.ladd.config import RunConfig
+from training.ladd.config_file import parse_ladd_config
 from training.ladd.footprint import default_config, main
 from training.ladd.frozen import load_frozen, prepare
 from training.ladd.random_material import for_measuring, random_material

@@ -17,7 +17,8 @@ from training.data.render import draw
 from training.data.splits import scenes
 from training.family.random_family import NANO_WORLD
 from training.ladd.__main__ import main
-from training.ladd.config import LaddConfig, parse_ladd_config
+from training.ladd.config import LaddConfig
+from training.ladd.config_file import parse_ladd_config
 from training.ladd.names import guess_names
 from training.ladd.setup import Parts, assemble
 from training.models.checkpoint import load_adapter

@@ -13,7 +13,8 @@ import torch
 from safetensors.torch import save_file
 
 from training.family.folder import Family
-from training.ladd.config import LaddConfig, LossesConfig, parse_ladd_config
+from training.ladd.config import LaddConfig, LossesConfig
+from training.ladd.config_file import parse_ladd_config
 from training.ladd.setup import assemble
 from training.ladd.trainer import Trainer
 from training.ladd.vgg_distance import VggDistance, new_lpips

@@ -173,7 +173,7 @@ def test_a_whole_bundle_passes_and_each_changed_file_is_named(
 
 def test_a_bundle_for_other_versions_is_refused(candidate: Candidate, nano_bundle: Path) -> None:
     shutil.copytree(nano_bundle, candidate.clone / BUNDLE)
-    assert check_bundle_range(replace(candidate, version="0.1.0")).startswith("the bundle is for >=")
+    assert check_bundle_range(replace(candidate, version=__version__)).startswith("the bundle is for >=")
     with pytest.raises(Fault, match=r"refuses the version: .* this is 99\.0\.0"):
         check_bundle_range(replace(candidate, version="99.0.0"))
 

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from training.atomic import save_atomically
-from training.ladd.config import LaddConfig, parse_ladd_config, read_ladd_config
+from training.ladd.config import LaddConfig
+from training.ladd.config_file import parse_ladd_config, read_ladd_config
 from training.ladd.random_material import for_measuring
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import torch
 from training.atomic import save_atomically
 from training.ladd.alignment import Alignment
 from training.ladd.alignment_state import ALIGNMENT_FILE, AlignmentState
-from training.ladd.config import LaddConfig, read_ladd_config
+from training.ladd.config import LaddConfig
+from training.ladd.config_file import read_ladd_config
 from training.ladd.gate import Gate
 from training.ladd.journal import METRICS_FILE, room_for
 from training.ladd.setup import Parts, assemble

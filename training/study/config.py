@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from training.config import parse_table, read_toml
-from training.ladd.config import LaddConfig, parse_ladd_config
+from training.ladd.config import LaddConfig
+from training.ladd.config_file import parse_ladd_config
 from training.study.settings import Questions, asked, configured, default_of
 
 SMALLER = ("pairs", "real", "alignment", "run")

@@ -47,6 +47,7 @@ def test_exact_search_sorts_all_cosines(count: int, queries: int, k: int, seed: 
     expected = asked @ keys.T
     order = np.argsort(-expected, axis=1, kind="stable")[:, :k]
     assert ids.shape == cosines.shape == (queries, min(k, count))
+    assert (ids.dtype, cosines.dtype) == (np.int64, np.float32)
     np.testing.assert_allclose(cosines, np.take_along_axis(expected, order, axis=1), atol=1e-6)
     np.testing.assert_allclose(np.take_along_axis(expected, ids, axis=1), cosines, atol=1e-6)
 

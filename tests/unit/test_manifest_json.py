@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ragturbo_runtime.errors import BundleCorruptError
 from ragturbo_runtime.manifest import (
     MANIFEST_FILE,
     AdapterSpec,
@@ -22,6 +24,7 @@ from ragturbo_runtime.manifest import (
     TensorSpec,
     TextSpec,
     parse_manifest,
+    read_manifest,
 )
 from ragturbo_runtime.manifest_json import manifest_to_json, write_manifest
 
@@ -181,3 +184,60 @@ def test_what_json_cannot_say_is_not_written(tmp_path: Path, number: float) -> N
     with pytest.raises(ValueError, match="JSON"):
         write_manifest(tmp_path, replace(MANIFEST, scheduler={"beta_start": number}))
     assert not list(tmp_path.iterdir())
+
+
+SHAPE = "a list of numbers and axis names"
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "message"),
+    [
+        (
+            ("graphs", "adapter", "inputs", 0, "shape"),
+            3,
+            f"graphs.adapter.inputs[0].shape is 3, expected {SHAPE}",
+        ),
+        (
+            ("graphs", "adapter", "outputs", 0, "shape"),
+            [1, 2.0],
+            f"graphs.adapter.outputs[0].shape is [1, 2.0], expected {SHAPE}",
+        ),
+        (("graphs", "adapter", "opset"), 0, "graphs.adapter.opset is 0, expected an integer of at least 1"),
+        (("library", "count"), 0, "library.count is 0, expected an integer of at least 1"),
+        (
+            ("library", "directory"),
+            "/library",
+            "library.directory is '/library', expected a relative path inside the bundle, with forward slashes",
+        ),
+        (
+            ("library", "files"),
+            {"library/records.sqlite": {}},
+            "library.files is ['library/records.sqlite'], expected a file library/keys-...",
+        ),
+    ],
+)
+def test_a_value_that_cannot_be_is_named(keys: tuple[str | int, ...], value: object, message: str) -> None:
+    document: Any = deepcopy(DOCUMENT)
+    inner = document
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    with pytest.raises(BundleCorruptError) as caught:
+        parse_manifest(document, path=Path("bundle", MANIFEST_FILE))
+    assert str(caught.value) == f"{MANIFEST_FILE}: {message}; download or export the bundle again"
+    assert caught.value.path == Path("bundle", MANIFEST_FILE)
+
+
+def test_the_least_numbers_are_read(tmp_path: Path) -> None:
+    manifest = replace(MANIFEST, graphs={**MANIFEST.graphs, "adapter": graph("adapter", opset=1)})
+    assert manifest.library is not None
+    manifest = replace(manifest, library=replace(manifest.library, count=1))
+    write_manifest(tmp_path, manifest)
+    assert read_manifest(tmp_path) == manifest
+
+
+def test_a_file_that_says_nothing_is_named(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST_FILE).write_text('{"schema_version": 1}')
+    with pytest.raises(BundleCorruptError) as caught:
+        read_manifest(tmp_path)
+    assert caught.value.path == tmp_path / MANIFEST_FILE

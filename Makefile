@@ -37,7 +37,7 @@ CONFIG := training/configs/emoji.toml
 LOCK := --quiet --extra cpu --universal --python-version 3.11 --no-annotate --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: help demo test lint coverage format docs package mutation release-check results study bench train export lock clean distclean
+.PHONY: help demo venv test lint coverage format docs package mutation release-check results study bench train export lock clean distclean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,8 @@ demo: .venv-demo/.stamp ## draw a picture with the runtime alone: make demo PROM
 	time $(DEMO) -m ragturbo_sdk demo --output "$(PICTURE)" $(DEMO_PROMPT)
 
 # Two runs: what measures the machine wants it for itself. A part of the suite may have nothing for one of them (status 5).
+venv: .venv/.stamp ## the development environment alone: .venv
+
 test: .venv/.stamp ## the whole test suite; make test ARGS="-k tokenizer" runs a part
 	OMP_NUM_THREADS=$(TEST_THREADS) $(DEV) -m pytest -m "not quiet" -n $(JOBS) --dist loadscope --no-loadscope-reorder $(ARGS) || test $$? -eq 5
 	$(DEV) -m pytest -m quiet $(ARGS) || test $$? -eq 5

@@ -169,13 +169,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--flavour",
-        choices=(
-            "portable",
-            "cpu-int8",
-            "cuda-fp16",
-        ),  # those of export.flavours, which takes seconds to import
+        # Those of export.flavours, which takes seconds to import.
+        choices=("portable", "cpu-int8", "cuda-fp16"),
         default="portable",
-        help="portable: any provider; cuda-fp16: fused and in half precision, for CUDA alone",
+        help="portable: any provider; cpu-int8: weights in a quarter of the room, for CPUs; "
+        "cuda-fp16: fused and in half precision, for CUDA alone",
     )
     return parser
 

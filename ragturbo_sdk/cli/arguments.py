@@ -21,7 +21,7 @@ _EXAMPLES = """examples:
   ragturbo "a cat left of two pizzas" -o cat.png
   ragturbo "a big dog at the beach" -o dog.png -n 4 --seed 7 --json
   ragturbo "a red apple" -o plain.png --no-retrieval
-  ragturbo demo "three small cherries in the snow" -o sheet.png
+  ragturbo demo "three small strawberries in the snow" -o sheet.png
   ragturbo library build PICTURES --out my-library
   ragturbo "my red mug" -o mug.png --library my-library
   ragturbo bench --json

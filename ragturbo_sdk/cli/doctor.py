@@ -79,22 +79,25 @@ class DoctorReport:
         for card in driver.cards:
             free, total = card.free_bytes / _GIB, card.memory_bytes / _GIB
             yield f"card cuda:{card.index}", f"{card.name}, {free:.1f} of {total:.1f} GiB free"
-        for library in machine.libraries:
-            yield library.name, library.found or f"does not load ({library.why})"
+        if self._cpu_will_do:
+            yield "CUDA", "no NVIDIA driver and no build for it: drawing is on the CPU"
+        else:
+            for library in machine.libraries:
+                yield library.name, library.found or f"does not load ({library.why})"
         yield "scann", _scann() or "none: exact search in numpy"
         yield "model", self.bundle
 
     def _worth_saying(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.needed_for != "cuda" or not self._cpu_will_do]
+
+    @property
+    def _cpu_will_do(self) -> bool:
         """Without a trace of NVIDIA, nobody who asked for the CPU wants to read what CUDA lacks."""
-        machine = self.machine
+        driver = self.machine.driver
         nvidia = (
-            machine.driver.version
-            or machine.driver.cuda
-            or machine.built_for
-            or len(machine.distributions) > 1
+            driver.version or driver.cuda or self.machine.built_for or len(self.machine.distributions) > 1
         )
-        cpu_will_do = not nvidia and not self._wants_cuda
-        return [problem for problem in self.problems if problem.needed_for != "cuda" or not cpu_will_do]
+        return not nvidia and not self._wants_cuda
 
     @property
     def _wants_cuda(self) -> bool:

@@ -10,7 +10,7 @@ EXAMPLES: Mapping[str, str] = {
   ragturbo generate "a cat left of two pizzas" -o cat.png --seed 7
   ragturbo generate "my red mug" -o mug.png -n 4 --library my-library""",
     "demo": """
-  ragturbo demo "three small cherries in the snow" -o sheet.png""",
+  ragturbo demo "three small strawberries in the snow" -o sheet.png""",
     "library build": """
   ragturbo library build PICTURES --out my-library""",
     "library add": """

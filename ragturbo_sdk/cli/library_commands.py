@@ -89,7 +89,8 @@ def _entries(arguments: argparse.Namespace) -> tuple[list[Entry], tuple[SkippedP
 
     path: Path = arguments.pictures
     single = {name: getattr(arguments, name) for name in ("caption", "id", "source", "licence")}
-    if path.is_file() and path.suffix.lower() != ".tar":
+    is_one = path.is_file() or (single["caption"] and not path.exists())
+    if is_one and path.suffix.lower() != ".tar":
         if not single["caption"]:
             raise InvalidInputError(
                 f"{path}: nothing says what it shows",

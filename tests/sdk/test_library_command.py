@@ -112,6 +112,8 @@ def test_what_is_wrong_is_said(own: Path, nano_bundle: Path, tmp_path: Path, cap
     assert "nothing says what it shows" in refused(capsys, "add", file, "--library", own, *bundle)
     bad = tmp_path / "pictures" / "0003.png"
     assert "not a picture" in refused(capsys, "add", bad, "--library", own, "--caption", "x", *bundle)
+    absent = refused(capsys, "add", tmp_path / "mug.jpg", "--library", own, "--caption", "x", *bundle)
+    assert "mug.jpg: not a picture that can be read (No such file or directory)" in absent
     words = ["add", tmp_path / "pictures", "--library", own, "--caption", "x", *bundle]
     assert "--caption is for a single picture" in refused(capsys, *words)
     assert "not in the library: 'x'" in refused(capsys, "remove", "x", "--library", own)

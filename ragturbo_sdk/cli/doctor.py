@@ -80,7 +80,7 @@ class DoctorReport:
             free, total = card.free_bytes / _GIB, card.memory_bytes / _GIB
             yield f"card cuda:{card.index}", f"{card.name}, {free:.1f} of {total:.1f} GiB free"
         if self._cpu_will_do:
-            yield "CUDA", "no NVIDIA driver and no build for it: drawing is on the CPU"
+            yield "CUDA", "no NVIDIA driver, and no build of ONNX Runtime for it"
         else:
             for library in machine.libraries:
                 yield library.name, library.found or f"does not load ({library.why})"

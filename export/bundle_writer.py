@@ -68,7 +68,14 @@ def write_bundle(
         manifest = _assemble(folder, models, entries, specs, stored, way)
         write_manifest(folder, manifest)
         load = load_on_cpu if way.on_cpu else torch_pipeline(specs, stored)
-        parity = compare_chain(folder, models, entries, load=load, minimum=way.chain_psnr_db)
+        parity = compare_chain(
+            folder,
+            models,
+            entries,
+            load=load,
+            minimum=way.chain_psnr_db,
+            torch_made_library=not way.on_cpu,
+        )
         write_manifest(folder, dataclasses.replace(manifest, parity=parity))
         report(describe_parity("chain", parity, unit=" of 255"))
     return out
@@ -121,7 +128,11 @@ def _kind(stored: Stored) -> str:
         kept = stored.precision.fp32
         return ", float16" + (f" but for {', '.join(kept)}" if kept else "")
     model = onnx.load(stored.path, load_external_data=False)
-    large = {tensor.data_type for tensor in model.graph.initializer if tensor.ByteSize() > 1024}
+    large = {
+        tensor.data_type
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.ByteSize() > 1024
+    }
     kinds = {
         onnx.TensorProto.FLOAT16: "float16",
         onnx.TensorProto.UINT8: "int8",

@@ -1,7 +1,8 @@
 """The whole chain, torch against the bundle as the runtime runs it: small differences can add up.
 
 The torch side starts from the same prompts and noise, and from the references that the runtime chose. It
-encodes those references itself, from their pictures, so that the library's features are compared too.
+encodes those references itself, from their pictures, so that the library's features are compared too; but not
+where torch has made the library.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from ragturbo_runtime.collection.entry import Entry
 from ragturbo_runtime.image import to_pixels
 from ragturbo_runtime.indexing.encoder import to_model
 from ragturbo_runtime.library.feature_rows import encode_features, reference_tokens
+from ragturbo_runtime.library.opened import Library
 from ragturbo_runtime.library.record import Reference
 from ragturbo_runtime.manifest import Parity
 from ragturbo_runtime.noise import batch_noise
 from ragturbo_runtime.pipeline import Pipeline
-from ragturbo_runtime.requests import DrawRequest
+from ragturbo_runtime.requests import DrawRequest, DrawResult
 from ragturbo_runtime.sampler import Schedule
 from training.models.split_unet import decode, encode
 
@@ -53,6 +55,7 @@ def compare_chain(
     *,
     load: Callable[[Bundle], Pipeline] = load_on_cpu,
     minimum: float = CHAIN_MIN_PSNR_DB,
+    torch_made_library: bool = False,
 ) -> Parity:
     """Draw with the runtime and with torch: alone and in a batch, with and without references, one step and two.
 
@@ -62,6 +65,7 @@ def compare_chain(
         entries: Its library's pictures, in order; empty without a library.
         load: Opens the bundle to draw with it.
         minimum: How near the pictures must come, dB.
+        torch_made_library: Whether the library's features are torch's own; they are then taken as they are.
 
     Returns:
         The worst of all pictures: PSNR in dB of the 8-bit pixels, and the largest difference in 8-bit levels.
@@ -79,8 +83,9 @@ def compare_chain(
     with load(opened) as pipeline:
         drawn = [pipeline.draw(request) for request in requests]
         scale = None if pipeline.library is None else pipeline.library.scale.copy()
+        encoded = _stored(pipeline.library, drawn) if torch_made_library else {}
     # Closed by now: at SD-Turbo's size both sides at once would take twice the memory.
-    chain = _TorchChain(models, entries, scale)
+    chain = _TorchChain(models, entries, scale, encoded)
     differences, ratios = [], []
     for request, ours in zip(requests, drawn, strict=True):
         theirs = chain.draw(request, ours.references)
@@ -92,13 +97,27 @@ def compare_chain(
     return Parity(max_abs_diff=float(np.max(differences)), psnr_db=worst, atol=None)
 
 
+def _stored(library: Library | None, drawn: Sequence[DrawResult]) -> dict[int, NDArray[np.float32]]:
+    """(T, C) features of the references that were used, by row, as the library holds them."""
+    if library is None:
+        return {}
+    rows = sorted({reference.row for one in drawn for own in one.references for reference in own})
+    return dict(zip(rows, library.features(rows) * library.scale, strict=True)) if rows else {}
+
+
 class _TorchChain:
     """Prompts to pixels with the torch modules."""
 
-    def __init__(self, models: Models, entries: Sequence[Entry], scale: Scale | None) -> None:
+    def __init__(
+        self,
+        models: Models,
+        entries: Sequence[Entry],
+        scale: Scale | None,
+        encoded: dict[int, NDArray[np.float32]],
+    ) -> None:
         self._models, self._entries, self._scale = models, entries, scale
         self._schedule = Schedule.from_manifest(models.family.scheduler)
-        self._encoded: dict[int, NDArray[np.float32]] = {}  # by row: most draws use the same few references
+        self._encoded = encoded  # by row: most draws use the same few references
 
     @torch.inference_mode()
     def draw(self, request: DrawRequest, references: list[list[Reference]]) -> Pixels:

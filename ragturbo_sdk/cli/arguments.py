@@ -158,7 +158,12 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
         "--strength", type=float, default=1.0, help="how strongly they act, 0 to 2 (default: 1)"
     )
     parser.add_argument(
-        "--steps", type=int, default=1, metavar="N", help="denoising steps, 1 to 4 (default: 1)"
+        "--num-inference-steps",
+        "--steps",
+        type=int,
+        default=1,
+        metavar="N",
+        help="denoising steps, 1 to 4 (default: 1)",
     )
 
 

@@ -49,7 +49,7 @@ def _generate(arguments: argparse.Namespace) -> Answer:
             num_images=arguments.num_images,
             references=arguments.references,
             strength=arguments.strength,
-            num_inference_steps=arguments.steps,
+            num_inference_steps=arguments.num_inference_steps,
             retrieval=not arguments.no_retrieval,
         )
         device = generator.info.device
@@ -71,7 +71,7 @@ def _demo(arguments: argparse.Namespace) -> Answer:
             seed=demo.SEED if arguments.seed is None else arguments.seed,
             references=arguments.references,
             strength=arguments.strength,
-            num_inference_steps=arguments.steps,
+            num_inference_steps=arguments.num_inference_steps,
         )
         device = generator.info.device
     write_png(target, drawn.sheet, drawn.retrieved.metadata())

@@ -48,7 +48,7 @@ def environment() -> dict[str, str]:
 
 
 def test_a_prompt_alone_draws_a_picture(nano_bundle: Path, capsys: Captured) -> None:
-    words = [PROMPT, "-o", "cat.png", "--seed", "7", "--references", "2", "--strength", "0.5", "--steps", "2"]
+    words = [PROMPT, "-o", "cat.png", "--seed", "7", "--references", "2", "--strength", "0.5", "--num-inference-steps", "2"]
     assert main([*words, "--bundle", str(nano_bundle)]) == 0
     out, err = capsys.readouterr()
     assert err == ""

@@ -33,7 +33,7 @@ OFFERED = [
     ("ragturbo info --device c", {"cpu", "cuda"}),
     ("ragturbo 'two cats' --no-r", {"--no-retrieval"}),
     ("ragturbo 'two cats' demo --no-r", {"--no-retrieval"}),
-    ("ragturbo --num", {"--num-images"}),
+    ("ragturbo --num", {"--num-images", "--num-inference-steps"}),
     ("ragturbo --ver", {"--version", "--verbose"}),
     ("ragturbo bench --ro", {"--rounds"}),
     ("ragturbo demo --ro", set()),

@@ -67,6 +67,8 @@ class GraphSpec:
         outputs: Names, dtypes, shapes.
         atol: Allowed difference, as a share of the output's largest value.
         example: Sizes of the dynamic dimensions, and a seed -> inputs such as the chain makes.
+        chain_batches: Whether `export.chain` runs the graph in ONNX Runtime with several pictures at once, and nothing
+            but the batch is dynamic.
     """
 
     name: str
@@ -76,6 +78,7 @@ class GraphSpec:
     outputs: tuple[TensorSpec, ...]
     atol: float
     example: Callable[[Mapping[str, int], int], tuple[Tensor, ...]]
+    chain_batches: bool = False
     _known: dict[tuple[object, ...], list[Tensor]] = field(default_factory=dict, repr=False, compare=False)
 
     def expected(self, sizes: Mapping[str, int], seed: int) -> list[Tensor]:
@@ -135,7 +138,8 @@ def graph_specs(models: Models) -> list[GraphSpec]:
         name: str, module: nn.Module, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...],
         atol: float = TOLERANCE, reference: nn.Module | None = None,
     ) -> GraphSpec:  # fmt: skip
-        return GraphSpec(name, module, reference or module, inputs, outputs, atol, getattr(examples, name))
+        example, batches = getattr(examples, name), name in ("unet_encoder", "unet_decoder", "vae_decoder")
+        return GraphSpec(name, module, reference or module, inputs, outputs, atol, example, batches)
 
     specs = [
         spec(

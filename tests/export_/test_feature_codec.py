@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
+from export.cuda_storage import store_cuda
+from export.graphs import graph_specs
+from export.models import Models
 from export.onnx import main
+from export.trace import trace
+from export.translations import cuda_translations
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.collection.opening import open_collection
 from ragturbo_runtime.errors import BundleCorruptError
@@ -67,8 +74,10 @@ def test_a_library_is_built_as_the_adapter_reads_it(bundles: dict[str, Path], tm
         drawn(bundles["float16"], tmp_path / "int8")
 
 
-def test_half_precision_graphs_read_float16(checkpoint: Path, tmp_path: Path) -> None:
-    words = ["--ckpt", str(checkpoint), "--out", str(tmp_path / "cuda"), "--flavour", "cuda-fp16"]
-    assert main([*words, "--feature-codec", "float16", "--library", "none"]) == 0
-    adapter = Bundle.load(tmp_path / "cuda").manifest.graphs["adapter"]
-    assert {i.name: i.dtype for i in adapter.inputs}["reference_h"] == "float16"
+def test_half_precision_graphs_read_float16(models: Models, tmp_path: Path) -> None:
+    halved = dataclasses.replace(models, feature_codec="float16")
+    (spec,) = [spec for spec in graph_specs(halved) if spec.name == "adapter"]
+    stored = store_cuda(trace(spec, cuda_translations()), spec, tmp_path / "adapter")
+    written = {i.name: i.type.tensor_type.elem_type for i in onnx.load(stored.path).graph.input}
+    assert {i.name: i.dtype for i in stored.inputs}["reference_h"] == "float16"
+    assert written["reference_h"] == onnx.TensorProto.FLOAT16

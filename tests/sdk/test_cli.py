@@ -48,8 +48,8 @@ def environment() -> dict[str, str]:
 
 
 def test_a_prompt_alone_draws_a_picture(nano_bundle: Path, capsys: Captured) -> None:
-    words = [PROMPT, "-o", "cat.png", "--seed", "7", "--references", "2", "--strength", "0.5", "--num-inference-steps", "2"]
-    assert main([*words, "--bundle", str(nano_bundle)]) == 0
+    words = [PROMPT, "-o", "cat.png", "--seed", "7", "--references", "2", "--strength", "0.5"]
+    assert main([*words, "--num-inference-steps", "2", "--bundle", str(nano_bundle)]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.startswith("cat.png  (seed 7)\ndrawn in ")

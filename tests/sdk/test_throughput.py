@@ -12,14 +12,13 @@ from tests.sdk.throughput import measure
 @pytest.mark.quiet
 @pytest.mark.parametrize("threads", [None, 1], ids=["all cores", "one thread"])
 def test_callers_gain_what_the_bare_graphs_gain(threads: int | None) -> None:
-    """Minus 5 %; whatever else the machine does meanwhile is forgiven up to three times."""
-    found = []
-    for _ in range(3):
-        measured = measure(threads=threads, callers=8, pictures=48, rounds=5)
-        found.append((measured.gain(measured.ours, 8), measured.gain(measured.bare, 8)))
-        if found[-1][0] >= 0.95 * found[-1][1]:
+    """Minus 5 %: five rounds, and up to ten more where something else seems to have had the machine meanwhile."""
+    gains: tuple[float, float] = (0.0, 0.0)
+    for measured in measure(threads=threads, callers=8, pictures=48, rounds=15):
+        gains = measured.gain(measured.ours, 8), measured.gain(measured.bare, 8)
+        if measured.rounds >= 5 and gains[0] >= 0.95 * gains[1]:
             return
-    pytest.fail(f"gain of ours and of the bare graphs: {found}")
+    pytest.fail(f"gain of ours and of the bare graphs: {gains}")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -27,19 +27,27 @@ class Throughput:
     ours: dict[int, list[float]] = field(default_factory=dict)
     bare: dict[int, list[float]] = field(default_factory=dict)
 
+    @property
+    def rounds(self) -> int:
+        """How many there have been."""
+        return min(map(len, self.bare.values()))
+
     def gain(self, rates: dict[int, list[float]], callers: int) -> float:
         """How many times as many pictures so many callers get as one does: the median over the rounds."""
         return float(np.median(np.array(rates[callers]) / np.array(rates[1])))
 
 
-def measure(*, threads: int | None, callers: int, pictures: int, rounds: int) -> Throughput:
+def measure(*, threads: int | None, callers: int, pictures: int, rounds: int) -> Iterator[Throughput]:
     """Measure the bundled model in turns, so that whatever else the machine does falls on all alike.
 
     Args:
         threads: Of the generator.
         callers: Threads of the second figure.
         pictures: Of each figure, in all.
-        rounds: Times that each is measured.
+        rounds: Times that each is measured, at most.
+
+    Yields:
+        All that has been measured, after each round.
     """
     found, recorder = Throughput(), Recorder()
     with recorder.sessions_of({}), Generator(threads=threads, device="cpu") as generator:
@@ -57,7 +65,7 @@ def measure(*, threads: int | None, callers: int, pictures: int, rounds: int) ->
             for count in (1, callers):
                 found.ours.setdefault(count, []).append(rate(ours, count, pictures))
                 found.bare.setdefault(count, []).append(rate(bare, count, pictures))
-    return found
+            yield found
 
 
 def rate(draw: Callable[[int], None], callers: int, pictures: int) -> float:

@@ -18,6 +18,8 @@ def read_toml(path: Path) -> dict[str, object]:
         ValueError: It is no TOML; the message names the file and the place.
         FileNotFoundError: It is not there.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; configs to copy lie in training/configs")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from training.atomic import save_atomically
+from training.differences import differences
 
 
 def digest_of(lines: Iterable[str]) -> str:
@@ -45,6 +46,5 @@ def check_recipe(path: Path, recipe: Mapping[str, object], *, what: str, way_out
         raise ValueError(f"{path}: cannot be read ({error}); {again}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{path}: a JSON object is expected; {again}")
-    if differing := [key for key in sorted({*found, *recipe}) if found.get(key) != recipe.get(key)]:
-        lines = ", ".join(f"{key}: {found.get(key)!r} there, {recipe.get(key)!r} here" for key in differing)
-        raise ValueError(f"{path.parent} holds {what} of another recipe ({lines}); {way_out}")
+    if differing := differences(found, recipe):
+        raise ValueError(f"{path.parent} holds {what} of another recipe ({differing}); {way_out}")

@@ -108,7 +108,9 @@ def test_results_of_other_weights_are_refused_and_stay(settings: Settings) -> No
         document["rows"]["adapter_1"]["tifa"][0] += 0.01
 
     before = change(settings, others)
-    with pytest.raises(ValueError, match=r"adapter_1 has a TIFA of .* other weights, .* make results"):
+    with pytest.raises(
+        ValueError, match=r"adapter_1 has a TIFA of .* other weights, .* measure all rows anew"
+    ):
         evaluate(replace(settings, rows=("slerp_mid_input_1",)))
     assert (settings.out / "results.json").read_bytes() == before
 
@@ -119,7 +121,10 @@ def test_results_that_were_measured_otherwise_are_refused(settings: Settings, ke
         document["protocol"][key] = {"sha256": "0"} if key == "vqa" else "another"
 
     before = change(settings, others)
-    with pytest.raises(ValueError, match=rf"results\.json was measured otherwise \({key}: .* make results"):
+    with pytest.raises(
+        ValueError,
+        match=rf"results\.json was measured otherwise \({key}: .* the same --count.* measure all rows anew",
+    ):
         evaluate(replace(settings, rows=("base_1",)))
     assert (settings.out / "results.json").read_bytes() == before
     assert not (settings.cache).exists()  # refused before anything is drawn

@@ -113,3 +113,20 @@ def test_the_command_writes_the_page_and_validation_writes_nothing(
     page = (tmp_path / "docs" / "new_concepts.md").read_text()
     assert "rare concepts" in page
     assert (tmp_path / "docs" / "results" / "new_concepts.png").exists()
+
+
+def test_a_judge_that_does_not_know_them_is_refused(
+    family_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would find none of them in any picture, and the page would say that references do not help."""
+    judge = tmp_path / "judge_new.safetensors"
+    arguments = ["--family", str(family_path), "--judge", str(judge), "--out", str(tmp_path / "docs")]
+    way_out = f"--vae {tmp_path / 'vae'} --new-concepts --out {judge}"
+    assert main(arguments) == 2
+    assert way_out in capsys.readouterr().err
+    Judge.untrained(NANO_WORLD, resolution=32).save(judge)
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert "the judge does not know " in error
+    assert way_out in error
+    assert not (tmp_path / "docs").exists()

@@ -103,7 +103,9 @@ def test_page_shows_the_table_the_command_and_the_pictures(table: str, settings:
     page = (settings.out / "results.md").read_text()
     for line in table.splitlines():
         assert line in page
-    assert "make results" in page
+    assert f"`python -m training.evaluation --out {settings.out}`" in page
+    assert f"`python -m training.evaluation.publish --out {settings.out}`" in page
+    assert "](research.md" not in page  # what it says is of the family that ships
     sheets = list((settings.out / "results").glob("*.png"))
     assert sheets
     for sheet in sheets:
@@ -156,8 +158,11 @@ def test_the_page_can_be_made_again_from_the_numbers(
 ) -> None:
     docs = Path(shutil.copytree(settings.out, tmp_path / "docs"))
     written = {path: path.read_bytes() for path in docs.rglob("*.*")}
-    for path in (docs / "results.md", docs / "results" / "tifa.svg"):
+    page = docs / "results.md"
+    for path in (page, docs / "results" / "tifa.svg"):
         path.unlink()
+    command = "training.evaluation.publish --out "  # names the folder that it is written into
+    written[page] = written[page].replace(f"{command}{settings.out}".encode(), f"{command}{docs}".encode())
     assert publish_main(["--out", str(docs)]) == 0
     assert {path: path.read_bytes() for path in docs.rglob("*.*")} == written
     (docs / "results.json").write_text('{"rows": {}}')
@@ -333,4 +338,16 @@ def test_command_prints_chosen_rows_and_writes_nothing(
 
 def test_command_without_a_family_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--family", str(tmp_path / "none"), "--out", str(tmp_path / "docs")]) == 2
-    assert "family.json" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "family.json" in error
+    assert "python -m training.family --config FILE --out" in error
+
+
+def test_a_missing_clip_is_named_before_anything_is_drawn(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--family", str(settings.family), "--judge", str(settings.judge), "--bundle", "none"]
+    arguments += ["--out", str(tmp_path / "docs"), "--cache", str(tmp_path / "cache"), "--count", str(COUNT)]
+    assert main([*arguments, "--metric-clip", str(tmp_path / "none")]) == 2
+    assert "training.evaluation.metric_clip --config" in capsys.readouterr().err
+    assert not (tmp_path / "cache").exists()

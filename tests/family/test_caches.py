@@ -34,7 +34,7 @@ def test_scenes_of_another_world_or_size_are_refused(tmp_path: Path) -> None:
     cached(tmp_path)
     with pytest.raises(ValueError, match=r"holds scenes of another recipe \(resolution: 32 there, 16 here\)"):
         cache_scenes(tmp_path, NANO_WORLD, "train", COUNT, 16)
-    with pytest.raises(ValueError, match=r"scenes of another recipe \(world: .*use another work folder"):
+    with pytest.raises(ValueError, match=r"scenes of another recipe \(world.*use another work folder"):
         cache_scenes(tmp_path, replace(NANO_WORLD, seed=1), "train", COUNT, 32)
     assert len(cached(tmp_path, 9)) == 9  # another number lies beside them
 

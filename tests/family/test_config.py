@@ -9,6 +9,7 @@ import pytest
 from training.family import stages
 from training.family.__main__ import main
 from training.family.config import read_family_config
+from training.ladd.config_file import read_ladd_config
 
 CONFIG = Path(__file__).parents[2] / "training" / "configs" / "emoji.toml"
 
@@ -96,3 +97,28 @@ def test_the_command_line_refuses_without_a_traceback(
     assert "nowhere.toml" in error
     assert "--random needs --out DIR" in error
     assert "Traceback" not in error
+
+
+def test_the_work_folder_is_not_the_familys(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "small"
+    words = ["--config", str(CONFIG.with_name("rehearsal.toml")), "--out", str(folder), "--work", str(folder)]
+    assert main(words) == 2
+    assert f"--work {folder}-work" in capsys.readouterr().err
+    assert not folder.exists()
+
+
+def test_a_config_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--config", str(tmp_path / "none.toml")]) == 2
+    assert (
+        "none.toml: there is no such file; configs to copy lie in training/configs" in capsys.readouterr().err
+    )
+
+
+def test_the_rehearsal_is_the_bundled_family_with_hardly_a_step() -> None:
+    small, whole = read_family_config(CONFIG.with_name("rehearsal.toml")), read_family_config(CONFIG)
+    assert small.world == whole.world
+    assert small.text.keys_steps < 10
+    for stage in ("vae", "text", "teacher", "student"):
+        assert getattr(small, stage).steps < 10 < getattr(whole, stage).steps
+    ladd = read_ladd_config(CONFIG.with_name("ladd_rehearsal.toml"))
+    assert (ladd.family, ladd.optimiser.steps) == ("runs/small", 10)

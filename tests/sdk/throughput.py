@@ -32,9 +32,9 @@ class Throughput:
         """How many there have been."""
         return min(map(len, self.bare.values()))
 
-    def gain(self, rates: dict[int, list[float]], callers: int) -> float:
-        """How many times as many pictures so many callers get as one does: the median over the rounds."""
-        return float(np.median(np.array(rates[callers]) / np.array(rates[1])))
+    def gain(self, rates: dict[int, list[float]], callers: int, *, last: int) -> float:
+        """How many times as many pictures so many callers get as one does: the median over the last rounds."""
+        return float(np.median(np.array(rates[callers][-last:]) / np.array(rates[1][-last:])))
 
 
 def measure(*, threads: int | None, callers: int, pictures: int, rounds: int) -> Iterator[Throughput]:

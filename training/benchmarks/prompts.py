@@ -45,8 +45,12 @@ def read_parti_prompts(path: Path) -> list[Prompt]:
 
     Raises:
         ValueError: Other columns, or a row that lacks some.
-        OSError: It cannot be read.
+        OSError: It is not there, or cannot be read.
     """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: there is no such file; docs/benchmarks.md says where PartiPrompts.tsv lies"
+        )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             # Prompts hold bare quotation marks, which mean nothing to the format.

@@ -10,8 +10,12 @@ def read_prompts(path: Path) -> list[str]:
 
     Raises:
         ValueError: There is none, or the file is no UTF-8.
-        OSError: It cannot be read.
+        OSError: It is not there, or cannot be read.
     """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}: there is no such file; a text file with one prompt a line is expected"
+        )
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:

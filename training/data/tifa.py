@@ -332,6 +332,8 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _read_rows(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file; docs/benchmarks.md says where TIFA's lie")
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:

@@ -16,7 +16,7 @@ import numpy as np
 
 from training.data.render import Pixels
 from training.evaluation.publish import GRIDS, PICTURES
-from training.evaluation.results import COMMAND, Benchmark, write_text
+from training.evaluation.results import Benchmark, command_of, write_text
 from training.evaluation.rows import NO_REFERENCES
 from training.evaluation.strip import Shown, save_strip
 
@@ -90,7 +90,7 @@ def write_grids(material: Material, out: Path) -> None:
     """
     gains = material.gains()
     grids = choose_grids(gains)
-    lines = [*_head(gains), ""]
+    lines = [*_head(gains, command_of(out)), ""]
     for name, indices in grids.items():
         lines += [f"## {TITLES[name]}", ""]
         for number, (index, shown) in enumerate(
@@ -104,13 +104,13 @@ def write_grids(material: Material, out: Path) -> None:
     write_text(out / GRIDS, "\n".join(lines))
 
 
-def _head(gains: Sequence[int]) -> list[str]:
+def _head(gains: Sequence[int], command: str) -> list[str]:
     signs = np.sign(gains)
     more, same, fewer = (int((signs == sign).sum()) for sign in (1, 0, -1))
     return [
         "# Side by side",
         "",
-        f"Written by `{COMMAND}`, never by hand; the scores are in [results.md](results.md).",
+        f"Written by `{command}`, never by hand; the scores are in [results.md](results.md).",
         "",
         "**The rule.** For each caption of the benchmark, count the questions answered right about the adapter's",
         f"picture with retrieval (`{WITH}`) and about the one-step base's picture from the same noise (`{WITHOUT}`).",

@@ -7,7 +7,7 @@ no weight with it. Its own error rate is measured at the end of its training and
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -27,6 +27,13 @@ ErrorRates = dict[str, dict[str, float]]
 THRESHOLD = 0.5
 """Probability from which a thing counts as there."""
 _SAME_PLACE = 0.5  # centres nearer than this, in mean sides, are one thing (scenes keep 0.9)
+
+
+def training_command(path: Path, *, new_concepts: bool = False) -> str:
+    """Return the command that trains a judge for a family, whose folder its file lies in by default."""
+    also = " --new-concepts" if new_concepts else ""
+    command = "python -m training.evaluation.judge_training --config CONFIG"
+    return f"{command} --vae {path.parent / 'vae'}{also} --out {path}, CONFIG being the family's"
 
 
 @dataclass
@@ -63,9 +70,7 @@ class Judge:
         from safetensors import SafetensorError, safe_open
 
         if not path.exists():
-            raise FileNotFoundError(
-                f"no judge at {path}; make one with: python -m training.evaluation.judge_training --out {path}"
-            )
+            raise FileNotFoundError(f"no judge at {path}; make one with: {training_command(path)}")
         try:
             with safe_open(str(path), framework="pt") as file:
                 settings = json.loads((file.metadata() or {})["ragturbo"])
@@ -97,7 +102,25 @@ class Judge:
             if self.frequencies.get(name) != world.frequency(name):
                 raise ValueError(
                     f"the judge knows {name!r} as {self.frequencies.get(name)}, the family as "
-                    f"{world.frequency(name)}: train it again with python -m training.evaluation.judge_training"
+                    f"{world.frequency(name)}: train it again with python -m training.evaluation.judge_training and "
+                    "the family's --config and --vae"
+                )
+
+    def check_concepts(self, names: Iterable[str], path: Path) -> None:
+        """Refuse to look for things that this judge was not trained on: it would find none of them in any picture.
+
+        Args:
+            names: Of the concepts.
+            path: The judge's file, for the message.
+
+        Raises:
+            ValueError: It does not know one; names the first, and the command that makes a judge which does.
+        """
+        for name in names:
+            if name not in self.concepts:
+                command = training_command(path, new_concepts=True)
+                raise ValueError(
+                    f"{path}: the judge does not know {name!r}; delete it, and train one that does: {command}"
                 )
 
     def save(self, path: Path) -> None:

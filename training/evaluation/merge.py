@@ -81,7 +81,8 @@ def check_protocol(there: Mapping[str, Any], here: Mapping[str, Any]) -> None:
         lines.append("vqa: another judge")
     if lines:
         raise ValueError(
-            f"{RESULTS} was measured otherwise ({'; '.join(lines)}); measure all rows: make results"
+            f"{RESULTS} was measured otherwise ({'; '.join(lines)}); give the same --count, --family and --judge "
+            "again, or measure all rows anew, without --rows and --merge"
         )
 
 
@@ -99,7 +100,7 @@ def check_anchors(old: Mapping[str, Any], new: Mapping[str, Any], anchors: Seque
         if abs(was - now) > TOLERANCE:
             raise ValueError(
                 f"{name} has a TIFA of {was} in {RESULTS}, and {now} as it is drawn now: other weights, or other code; "
-                "nothing was written; measure all rows: make results"
+                "nothing was written; measure all rows anew, without --rows and --merge"
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from training.evaluation.choice import choice_lines
@@ -17,7 +18,7 @@ from training.evaluation.tables import (
     score_table,
     type_table,
 )
-from training.evaluation.wanted import wanted_lines
+from training.evaluation.wanted import EXPLANATION, wanted_lines
 
 ABOUT = {row.name: row.about for row in (*ROWS.values(), *CONTROLS.values())} | {
     DRAWN: "the drawn scenes",
@@ -31,6 +32,8 @@ def make_page(
     sheets: Mapping[str, str],
     grids: str | None,
     new_concepts: Mapping[str, Any] | None = None,
+    *,
+    folder: Path,
 ) -> str:
     """Write docs/results.md.
 
@@ -40,16 +43,17 @@ def make_page(
         sheets: Title -> file relative to the page.
         grids: The page of side-by-side grids, relative to this one; None where there is none.
         new_concepts: What new_concepts.json holds; None where it was not measured.
+        folder: Where the page is written.
     """
     protocol, rows, controls = document["protocol"], document["rows"], document["controls"]
     lines = [
         "# Results",
         "",
         f"Written by `{protocol['command']}`, never by hand; the numbers are also in [results.json](results.json).",
-        "The plots are drawn from it: `python -m training.evaluation.publish --out docs` draws them again.",
+        f"The plots are drawn from it: `python -m training.evaluation.publish --out {folder}` draws them again.",
         f"{protocol['captions']} captions, {protocol['questions']} questions. Scores: mean [low, high].",
         "",
-        *wanted_lines(document, new_concepts),
+        *wanted_lines(document, new_concepts, explained=(folder / EXPLANATION).exists()),
         "## The rows",
         "",
         *legend({**rows, **controls}, _about(rows)),

@@ -37,6 +37,7 @@ def publish(document: Mapping[str, Any], out: Path) -> None:
         sheets,
         GRIDS if (out / GRIDS).exists() else None,
         _read_new_concepts(out / NEW_CONCEPTS),
+        folder=out,
     )
     write_text(out / PAGE, page)
 
@@ -53,11 +54,15 @@ def read_results(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); write it again with: make results") from error
+        raise ValueError(
+            f"{path} is no JSON ({error}); write it again with python -m training.evaluation"
+        ) from error
     needed = ("protocol", "rows", "paired", "paired_clip", "paired_recall", "controls")
     missing = [name for name in needed if not isinstance(document, dict) or name not in document]
     if missing:
-        raise ValueError(f"{path} lacks {', '.join(missing)}; write it again with: make results")
+        raise ValueError(
+            f"{path} lacks {', '.join(missing)}; write it again with python -m training.evaluation"
+        )
     return dict(document)
 
 

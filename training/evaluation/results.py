@@ -44,7 +44,7 @@ PAIRS = {
     "wrong_references_minus_base": ("adapter_wrong_references_1", "base_1"),
 }
 """Paired differences: name -> the row, and the row that is taken from it."""
-COMMAND = "make results"
+_PUBLISHED = Path("docs")
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,20 @@ def make_document(
     return document
 
 
+def command_of(out: Path) -> str:
+    """Return what writes the results in a folder: those of the family that ships have a command of their own."""
+    return "make results" if out == _PUBLISHED else f"python -m training.evaluation --out {out}"
+
+
 def make_protocol(
-    family: str, benchmark: Benchmark, judge: Judge, judge_file: Path, *, guidance_scale: float, through: str
+    family: str,
+    benchmark: Benchmark,
+    judge: Judge,
+    judge_file: Path,
+    out: Path,
+    *,
+    guidance_scale: float,
+    through: str,
 ) -> dict[str, Any]:
     """How the scores were measured: enough to measure them again.
 
@@ -177,11 +189,12 @@ def make_protocol(
         benchmark: What was asked.
         judge: Who answered.
         judge_file: Its file; the hash goes into the protocol.
+        out: Where the results are written.
         guidance_scale: Of the teacher.
         through: What drew adapter_1: "ONNX bundle" or "torch".
     """
     return {
-        "command": COMMAND,
+        "command": command_of(out),
         "benchmark": f"{family}, benchmark split in TIFA's formats (python -m training.data.tifa)",
         "captions": len(benchmark.scenes),
         "questions": sum(len(asked) for asked in benchmark.questions),

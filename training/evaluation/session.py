@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ragturbo_runtime.manifest import MANIFEST_FILE
 from training.data.render import Pixels
 from training.data.splits import scenes
 from training.data.tifa import BENCHMARK_SCENES
@@ -67,13 +68,19 @@ class Session:
         """Read what an evaluation needs.
 
         Raises:
-            FileNotFoundError: The family or the judge are missing.
+            FileNotFoundError: The family, the judge, the bundle or the CLIP that measures are missing.
             ValueError: The judge knows other concepts.
         """
         family = read_settings(settings.family)
         world = world_of(family, settings.family)
         judge = Judge.load(settings.judge)
         judge.check_world(world)
+        if settings.bundle is not None and not (settings.bundle / MANIFEST_FILE).is_file():
+            raise FileNotFoundError(
+                f"{settings.bundle} is no bundle: it holds no {MANIFEST_FILE}; pass a folder that "
+                "python -m export.onnx wrote, or --bundle none to draw with torch"
+            )
+        Fidelity.load(settings.metric_clip)  # what is missing is said before an hour of drawing, not after it
         benchmark = Benchmark.of(
             scenes(world, "benchmark", settings.count), world.names, family=family["name"]
         )
@@ -136,6 +143,7 @@ class Session:
             self.benchmark,
             self.judge,
             self.settings.judge,
+            self.settings.out,
             guidance_scale=self.artists.guidance_scale,
             through="torch" if self.settings.bundle is None else "the exported ONNX bundle",
         )

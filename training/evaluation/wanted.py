@@ -11,8 +11,9 @@ from training.evaluation.times import total_ms
 
 Document = Mapping[str, Any]
 
-ABOUT = "research.md#what-was-not-reached-and-what-was-ruled-out"
-"""Which causes were ruled out, by which experiment."""
+EXPLANATION = "research.md"
+"""Says of the family that ships which causes were ruled out, by which experiment."""
+ABOUT = f"{EXPLANATION}#what-was-not-reached-and-what-was-ruled-out"
 ADAPTER, BASE, LORA, WRONG, TEACHER = (
     "adapter_1", "base_1", "lora_only_1", "adapter_wrong_references_1", "teacher_50",
 )  # fmt: skip
@@ -31,27 +32,29 @@ class Reached:
     is_met: bool
 
 
-def wanted_lines(document: Document, new_concepts: Document | None) -> list[str]:
+def wanted_lines(document: Document, new_concepts: Document | None, *, explained: bool = True) -> list[str]:
     """The table, in Markdown; empty where not one of its figures was measured.
 
     Args:
         document: What results.json holds.
         new_concepts: What new_concepts.json holds; None where it was not measured.
+        explained: Whether the explanation lies beside the page.
     """
+    missed = f"[no]({ABOUT})" if explained else "no"
     reached = reached_figures(document, new_concepts)
     if not reached:
         return []
     body = [
-        [one.what, one.wanted, one.value, one.relative, "yes" if one.is_met else f"[no]({ABOUT})"]
-        for one in reached
+        [one.what, one.wanted, one.value, one.relative, "yes" if one.is_met else missed] for one in reached
     ]
     met = sum(one.is_met for one in reached)
+    about = f"Reached: {met} of {len(reached)}. A gain counts where its interval is clear of zero."
+    if explained:
+        about += " What is behind a *no* links to the causes\nthat experiments ruled out, and to those that are left."
     return [
         "## What was wanted, what was reached",
         "",
-        f"Reached: {met} of {len(reached)}. A gain counts where its interval is clear of zero. What is behind a *no* "
-        "links to the causes",
-        "that experiments ruled out, and to those that are left.",
+        *about.splitlines(),
         "",
         *table(["figure", "wanted", "reached", "relative", "reached?"], body),
         "",

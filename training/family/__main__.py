@@ -63,7 +63,13 @@ def _run(options: argparse.Namespace) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_family_config(options.config)
     out = options.out or Path("training/weights") / config.name
-    train_family(config, out, options.work or Path("runs") / config.name, until=options.until)
+    work = options.work or Path("runs") / config.name
+    if work.resolve() == out.resolve():
+        raise ValueError(
+            f"{out} is the family's folder and the work folder, whose checkpoints and caches may be deleted; "
+            f"give another one: --work {out}-work"
+        )
+    train_family(config, out, work, until=options.until)
 
 
 if __name__ == "__main__":

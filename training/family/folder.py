@@ -95,9 +95,7 @@ def freeze(kind: Any, folder: Path, device: str | torch.device = "cpu") -> Any: 
         ValueError: Weights are missing, or there are several variants of them.
     """
     if not (folder / "config.json").exists():
-        raise FileNotFoundError(
-            f"{folder}: no config.json; expected the diffusers layout of a {kind.__name__}"
-        )
+        raise FileNotFoundError(f"{folder}: no config.json; expected {kind.__name__} in diffusers' layout")
     model = kind.from_pretrained(
         folder,
         local_files_only=True,
@@ -204,6 +202,11 @@ def read_settings(path: Path) -> dict[str, Any]:
         FileNotFoundError: It is not there.
         ValueError: It is no JSON object, or lacks a key; says what one looks like.
     """
+    if not (path / SETTINGS_FILE).is_file():
+        raise FileNotFoundError(
+            f"{path} is no family: it holds no {SETTINGS_FILE}; train one with python -m training.family --config FILE "
+            f"--out {path}, or write random weights with --random SIZE"
+        )
     settings = read_json(path / SETTINGS_FILE)
     for key, kind in (("name", str), ("resolution", int)):
         if not isinstance(settings.get(key), kind):

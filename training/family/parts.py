@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 from training.data.world import World
+from training.differences import differences
 from training.family.config import FamilyConfig
 from training.family.folder import SETTINGS_FILE, read_json
 
@@ -45,7 +46,8 @@ def check_parts(config: FamilyConfig, out: Path, parts: Sequence[str]) -> None:
     found, here = read_json(out / SETTINGS_FILE).get("config"), json.loads(json.dumps(asdict(config)))
     keys = dict.fromkeys(key for part in parts for key in MATTERS[part])
     if differing := [key for key in keys if _value(found, key) != _value(here, key)]:
-        lines = "; ".join(f"{key}: {_value(found, key)} there, {_value(here, key)} here" for key in differing)
+        there, wanted = ({key: _value(one, key) for key in differing} for one in (found, here))
+        lines = differences(there, wanted)
         raise ValueError(f"{out} holds {', '.join(parts)} of another config ({lines}); {way_out}")
 
 

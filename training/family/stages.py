@@ -106,7 +106,8 @@ class FamilyRun:
         settings = read_json(self.out / SETTINGS_FILE)
         settings["scores"][stage] = {name: round(value, 4) for name, value in scores.items()}
         save_json(self.out / SETTINGS_FILE, settings)
-        logger.info("%s: %s", stage, ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
+        if scores:  # without a judge there are none
+            logger.info("%s: %s", stage, ", ".join(f"{name} {value:.3f}" for name, value in scores.items()))
 
     def train_vae(self) -> dict[str, float]:
         """The first stage: pictures to latents."""
@@ -191,7 +192,11 @@ class FamilyRun:
         judge = self.out / "judge.safetensors"
         if not judge.exists():
             logger.warning(
-                "%s is missing: the stage is not scored (python -m training.evaluation.judge_training)", judge
+                "%s is missing: the stage is not scored (python -m training.evaluation.judge_training "
+                "--config CONFIG --vae %s --out %s makes it)",
+                judge,
+                self.out / "vae",
+                judge,
             )
             return {}
         with torch.inference_mode():

@@ -32,8 +32,9 @@ DEFAULT_BATCH = 2
 
 def default_config(path: Path) -> LaddConfig:
     """A config as for SD-Turbo, with as many attention heads as the family's bottleneck has."""
-    from training.family.folder import read_json
+    from training.family.folder import read_json, read_settings
 
+    read_settings(path)  # says what is missing where there is no family at all
     unet = read_json(path / "unet" / "config.json")
     heads = unet["attention_head_dim"]
     table = {"attention_heads": heads[-1] if isinstance(heads, list) else heads}

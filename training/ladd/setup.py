@@ -103,7 +103,8 @@ def check_fits(config: LaddConfig, unet: UNet2DConditionModel) -> None:
         ("[retrieval] reference_pool", config.retrieval.reference_pool, side, "cells along a side of h"),
     ):
         if whole % value:
-            raise ValueError(f"{key} is {value}; it must divide the {whole} {what} of this base")
+            fits = ", ".join(str(number) for number in range(1, whole + 1) if whole % number == 0)
+            raise ValueError(f"{key} is {value}; it must divide the {whole} {what} of this base: {fits}")
     weights = Path(config.losses.perceptual_weights)
     if config.losses.perceptual_network == "vgg" and not weights.is_file():
         raise FileNotFoundError(f"[losses] perceptual_weights: there is no file {str(weights)!r}")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.atomic import save_atomically
+from training.differences import differences
 from training.ladd.config import LaddConfig
 from training.ladd.ema import ExponentialMovingAverage
 
@@ -132,11 +133,9 @@ class RunState:
         if "configs" not in found.get("base", {}):  # a state from before they were hashed
             here["base"].pop("configs", None)
         found.get("losses", {}).setdefault("perceptual_network", "teacher")  # from before there was a choice
-        differing = sorted(key for key in {*found, *here} if found.get(key) != here.get(key))
-        if differing:
-            lines = "; ".join(f"{key}: {found.get(key)} there, {here.get(key)} here" for key in differing)
+        if differing := differences(found, here):
             raise ValueError(
-                f"{self.path}: a run with another config or family ({lines}); use another work_dir, or delete it"
+                f"{self.path}: a run with another config or family ({differing}); use another work_dir, or delete it"
             )
 
 

@@ -103,7 +103,7 @@ def test_page_shows_the_table_the_command_and_the_pictures(table: str, settings:
     page = (settings.out / "results.md").read_text()
     for line in table.splitlines():
         assert line in page
-    assert f"`python -m training.evaluation --out {settings.out}`" in page
+    assert f"`python -m training.evaluation ... --out {settings.out}`" in page
     assert f"`python -m training.evaluation.publish --out {settings.out}`" in page
     assert "](research.md" not in page  # what it says is of the family that ships
     sheets = list((settings.out / "results").glob("*.png"))

@@ -57,11 +57,12 @@ class Judge:
         return cls(JudgeNetwork(len(world.names), len(GROUNDS)), world.names, frequencies, resolution)
 
     @classmethod
-    def load(cls, path: Path) -> Judge:
+    def load(cls, path: Path, *, new_concepts: bool = False) -> Judge:
         """Read a judge.
 
         Args:
             path: A safetensors file that `save` wrote.
+            new_concepts: Whether it must know things that no training shows: the message then says so.
 
         Raises:
             FileNotFoundError: It is not there; the message holds the command that makes it.
@@ -70,7 +71,9 @@ class Judge:
         from safetensors import SafetensorError, safe_open
 
         if not path.exists():
-            raise FileNotFoundError(f"no judge at {path}; make one with: {training_command(path)}")
+            raise FileNotFoundError(
+                f"no judge at {path}; make one with: {training_command(path, new_concepts=new_concepts)}"
+            )
         try:
             with safe_open(str(path), framework="pt") as file:
                 settings = json.loads((file.metadata() or {})["ragturbo"])

@@ -24,7 +24,7 @@ from training.data.world import Split, World
 from training.evaluation.artists import FIRST_SEED
 from training.evaluation.bootstrap import mean_interval, paired_difference
 from training.evaluation.drawing import draw_in_one_step, with_lora
-from training.evaluation.judge import Judge, training_command
+from training.evaluation.judge import Judge
 from training.evaluation.new_concepts import PICTURES, NewConcept, concept_prompts, make_concepts, swapped
 from training.evaluation.publish import NEW_CONCEPTS, RESULTS, publish, read_results
 from training.evaluation.references import (
@@ -155,10 +155,7 @@ def measure_new_concepts(family_path: Path, judge_file: Path, out: Path, *, spli
     """
     world = world_of(read_settings(family_path), family_path)
     made = make_concepts(world, split=split)
-    if not judge_file.exists():
-        command = training_command(judge_file, new_concepts=True)
-        raise FileNotFoundError(f"no judge at {judge_file}; make one with: {command}")
-    judge = Judge.load(judge_file)
+    judge = Judge.load(judge_file, new_concepts=True)
     judge.check_concepts((*world.names, *(one.name for one in made)), judge_file)
     benchmark = NewConceptsBenchmark(family_path, judge, made)
     recall, pictures = benchmark.run()

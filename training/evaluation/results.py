@@ -169,7 +169,7 @@ def make_document(
 
 def command_of(out: Path) -> str:
     """Return what writes the results in a folder: those of the family that ships have a command of their own."""
-    return "make results" if out == _PUBLISHED else f"python -m training.evaluation --out {out}"
+    return "make results" if out == _PUBLISHED else f"python -m training.evaluation ... --out {out}"
 
 
 def make_protocol(

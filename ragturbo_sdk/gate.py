@@ -21,16 +21,23 @@ class Gate:
         self._at_once = at_once
         self._inside: set[int] = set()
         self._closed = False
-        self._changed = threading.Condition()
+        lock = threading.Lock()
+        # Apart, so that each who leaves wakes one who waits: all of them at once would take turns with the graphs.
+        self._room, self._left = threading.Condition(lock), threading.Condition(lock)
 
     def require_open(self) -> None:
         """Raise if it was closed.
 
         Raises:
-            GeneratorClosedError: It was.
+            GeneratorClosedError: It was, or this thread is inside already.
         """
         if self._closed:
             raise GeneratorClosedError("the generator was closed", hint="make a new Generator")
+        self._refuse_to_wait_for_oneself("draw")
+
+    def has_room(self) -> bool:
+        """Whether a thread that came now would not have to wait."""
+        return len(self._inside) < self._at_once
 
     @contextlib.contextmanager
     def inside(self) -> Iterator[None]:
@@ -40,17 +47,22 @@ class Gate:
             GeneratorClosedError: It was closed, or this thread is inside already.
         """
         thread = threading.get_ident()
-        with self._changed:
-            self._refuse_to_wait_for_oneself("draw")
-            self._changed.wait_for(lambda: self._closed or len(self._inside) < self._at_once)
+        with self._room:
+            self.require_open()
+            try:
+                self._room.wait_for(lambda: self._closed or len(self._inside) < self._at_once)
+            except BaseException:  # Ctrl-C: it may be this thread that was woken, and nobody else will be
+                self._room.notify()
+                raise
             self.require_open()
             self._inside.add(thread)
         try:
             yield
         finally:
-            with self._changed:
+            with self._room:
                 self._inside.discard(thread)
-                self._changed.notify_all()
+                self._room.notify()
+                self._left.notify_all()
 
     def close(self) -> bool:
         """Let nobody in any more, and wait until nobody is inside.
@@ -61,11 +73,11 @@ class Gate:
         Raises:
             GeneratorClosedError: This thread is inside.
         """
-        with self._changed:
+        with self._left:
             self._refuse_to_wait_for_oneself("close")
             was_open, self._closed = not self._closed, True
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._inside)
+            self._room.notify_all()
+            self._left.wait_for(lambda: not self._inside)
         return was_open
 
     def _refuse_to_wait_for_oneself(self, what: str) -> None:

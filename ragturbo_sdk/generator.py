@@ -15,7 +15,7 @@ from ragturbo_runtime.image import to_images
 from ragturbo_runtime.loading import LoadProgress
 from ragturbo_runtime.pipeline import Pipeline
 from ragturbo_runtime.progress import DrawProgress
-from ragturbo_runtime.requests import DrawRequest, DrawResult
+from ragturbo_runtime.requests import DrawRequest
 from ragturbo_sdk._version import __version__
 from ragturbo_sdk.asking import draw_request
 from ragturbo_sdk.checks import (
@@ -27,7 +27,7 @@ from ragturbo_sdk.checks import (
     check_memory_limit,
     check_threads,
 )
-from ragturbo_sdk.drawing import Drawing
+from ragturbo_sdk.drawing import Drawing, Drawn
 from ragturbo_sdk.errors import (
     RetrievalError,
     WrongProcessError,
@@ -36,7 +36,6 @@ from ragturbo_sdk.info import GeneratorInfo, describe
 from ragturbo_sdk.library import Library
 from ragturbo_sdk.onnxruntime_import import require_onnxruntime
 from ragturbo_sdk.prompt_cuts import warn_of_cuts
-from ragturbo_sdk.reference import keep
 from ragturbo_sdk.result import GenerationResult
 from ragturbo_sdk.telemetry import event
 
@@ -186,7 +185,7 @@ class Generator:
         )
         check_callable("progress", progress)
         drawn = self._drawing.draw(request, check_cancel(cancel), progress)
-        warn_of_cuts(request.prompts, drawn.cut)
+        warn_of_cuts(request.prompts, drawn.result.cut)
         return self._result(request, drawn)
 
     async def agenerate(
@@ -228,7 +227,7 @@ class Generator:
         )
         check_callable("progress", progress)
         drawn = await self._drawing.adraw(request, check_cancel(cancel), progress)
-        warn_of_cuts(request.prompts, drawn.cut)
+        warn_of_cuts(request.prompts, drawn.result.cut)
         return self._result(request, drawn)
 
     def stream(
@@ -282,7 +281,7 @@ class Generator:
         for prompt, seed in zip(request.prompts, request.seeds, strict=True):
             one = replace(request, prompts=(prompt,), seeds=(seed,))
             drawn = self._drawing.draw(one, cancel, progress)
-            warn_of_cuts(one.prompts, drawn.cut)
+            warn_of_cuts(one.prompts, drawn.result.cut)
             yield self._result(one, drawn)
 
     def clone(self, *, library: str | Path | None = None) -> Generator:
@@ -377,13 +376,13 @@ class Generator:
             retrieval=retrieval,
         )
 
-    def _result(self, request: DrawRequest, drawn: DrawResult) -> GenerationResult:
+    def _result(self, request: DrawRequest, drawn: Drawn) -> GenerationResult:
         return GenerationResult(
-            images=tuple(to_images(drawn.images)),
+            images=tuple(to_images(drawn.result.images)),
             prompts=request.prompts,
             seeds=request.seeds,
-            references_of=tuple(tuple(keep(used) for used in references) for references in drawn.references),
-            timings=dict(drawn.timings),
+            references_of=drawn.references_of,
+            timings=dict(drawn.result.timings),
             num_inference_steps=request.steps,
             strength=request.strength,
             bundle=self._info.name,

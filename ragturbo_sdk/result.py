@@ -33,8 +33,8 @@ class GenerationResult:
     """The references of each picture: those nearest to the whole prompt and to its phrases, in turn."""
     timings: Mapping[str, float]
     """Milliseconds of the whole call by stage (text_encoder, search, features, unet_encoder, adapter,
-    unet_decoder, vae_decoder), and ``total``. References are looked up beside the U-Net's encoder: the stages may
-    add up to more than the total."""
+    unet_decoder, vae_decoder), and ``total``. Where a core is free, references are looked up beside the U-Net's
+    encoder: the stages may add up to more than the total."""
     num_inference_steps: int
     strength: float
     bundle: str

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import platform
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ragturbo_runtime.bundle import Bundle
+from ragturbo_runtime.cores import usable_cores
 from ragturbo_runtime.diagnosis import Machine, Problem
 from ragturbo_runtime.diagnosis import examine as examine_machine
 from ragturbo_runtime.errors import InvalidInputError, RagTurboError
@@ -179,14 +179,9 @@ def _system() -> dict[str, Any]:
         "ragturbo": __version__,
         "python": f"{platform.python_version()} ({sys.executable})",
         "platform": f"{platform.system()} {platform.machine()}",
-        "cores": _cores(),
+        "cores": usable_cores(),
         "free_memory_bytes": _free_memory(),
     }
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _free_memory() -> int | None:

@@ -18,15 +18,18 @@ class Beside:
     main thread has ended, when Python's pools take no more work: a host may well draw then.
     """
 
-    def __init__(self, name: str = "ragturbo-retrieval", *, inline: bool = False) -> None:
+    def __init__(
+        self, name: str = "ragturbo-retrieval", *, threads: int | None = None, inline: bool = False
+    ) -> None:
         """Start no thread yet.
 
         Args:
             name: What the threads are called.
-            inline: Work in the caller's thread after all: where each graph keeps all cores busy, two at once take
-                longer than one after the other.
+            threads: The most of them; None for Python's choice, some more than there are cores.
+            inline: Work in the caller's thread after all: where no core is free, two at once take longer than one
+                after the other.
         """
-        self._name, self._inline = name, inline
+        self._name, self._threads, self._inline = name, threads, inline
         self._process, self._pool = os.getpid(), self._new_pool()
 
     def run(self, work: Callable[[], Result]) -> Future[Result]:
@@ -55,7 +58,7 @@ class Beside:
         self._pool.shutdown()
 
     def _new_pool(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(thread_name_prefix=self._name)
+        return ThreadPoolExecutor(self._threads, thread_name_prefix=self._name)
 
 
 def _done(work: Callable[[], Result]) -> Future[Result]:

@@ -5,7 +5,8 @@
     prompts -> text_encoder -> prompt_embeds, keys -> search -> references -> features
     noise -> unet_encoder -> h, skips -> adapter(h, features) -> unet_decoder -> step -> vae_decoder -> pixels
 
-References are looked up in a thread of their own while the U-Net's encoder runs, which needs none of them.
+References are looked up in a thread of their own while the U-Net's encoder runs, which needs none of them; where the
+graphs leave no core for it, before.
 Without references the adapter graph does not run at all: the picture is the base model's, bit for bit.
 """
 
@@ -26,6 +27,7 @@ from ragturbo_runtime.arrays import Keys, Latents, Pixels
 from ragturbo_runtime.beside import Beside
 from ragturbo_runtime.bundle import Bundle
 from ragturbo_runtime.cancellation import CancelToken, cancellable
+from ragturbo_runtime.cores import leaves_no_core, usable_cores
 from ragturbo_runtime.denoiser import denoise
 from ragturbo_runtime.graphs import Graphs
 from ragturbo_runtime.image import to_pixels
@@ -68,7 +70,10 @@ class Pipeline:
         self.library: Library | None = parts.library
         calibration = Calibration(spec.similarity_low, spec.similarity_high)
         self._lookup = Lookup(parts.library, calibration, self._text, bundle.path)
-        self._beside = Beside(inline=bundle.manifest.is_large and parts.options.device.kind == "cpu")
+        self._beside = Beside(
+            inline=parts.options.device.kind == "cpu"
+            and leaves_no_core(bundle.manifest.is_large, self.threads, usable_cores())
+        )
         self._pictures: Shared[PictureGraphs] = (
             Shared(PictureGraphs(bundle, parts)) if origin is None else origin._pictures.held()
         )

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -84,15 +85,14 @@ class Drawing:
             return self._draw(request, None, progress)
         token = CancelToken() if cancel is None else cancel
         token.raise_if_cancelled()
-        drawn = self._threads.run(lambda: self._draw(request, token, progress))
-        return _wait(drawn, token)
+        return _wait(self._draw_beside(request, token, progress), token)
 
     async def adraw(self, request: DrawRequest, cancel: CancelToken | None, progress: Tell) -> Drawn:
         """Draw in another thread; cancelling the task stops it. Otherwise as ``draw``."""
         self.require_usable()
         token = CancelToken() if cancel is None else cancel
         token.raise_if_cancelled()
-        drawn = self._threads.run(lambda: self._draw(request, token, progress))
+        drawn = self._draw_beside(request, token, progress)
         try:
             return await _first(drawn, token)
         except asyncio.CancelledError:
@@ -111,8 +111,14 @@ class Drawing:
             self._threads.close()
             self.pipeline.close()
 
-    def _draw(self, request: DrawRequest, cancel: CancelToken | None, progress: Tell) -> Drawn:
-        with event(logger, logging.DEBUG, "generate") as drawing, self._gate.inside():
+    def _draw_beside(self, request: DrawRequest, cancel: CancelToken, progress: Tell) -> Future[Drawn]:
+        asked = time.perf_counter()  # what is logged and traced includes the wait
+        return self._threads.run(lambda: self._draw(request, cancel, progress, asked))
+
+    def _draw(
+        self, request: DrawRequest, cancel: CancelToken | None, progress: Tell, asked: float | None = None
+    ) -> Drawn:
+        with event(logger, logging.DEBUG, "generate", start=asked) as drawing, self._gate.inside():
             drawing.about |= {
                 "pictures": len(request.prompts),
                 "steps": int(request.steps),

@@ -27,31 +27,33 @@ class Event:
         parts: When its parts ran.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, start: float) -> None:
         """Begin.
 
         Args:
             name: For example ``"generate"``.
+            start: When, in seconds of ``time.perf_counter``.
         """
         self.name: str = name
         self.about: dict[str, str | bool | int | float] = {}
         self.parts: Sequence[Interval] = ()
-        self.start: float = time.perf_counter()
+        self.start: float = start
 
 
 @contextlib.contextmanager
-def event(logger: logging.Logger, level: int, name: str) -> Iterator[Event]:
+def event(logger: logging.Logger, level: int, name: str, *, start: float | None = None) -> Iterator[Event]:
     """Log and trace what is done in the ``with`` block; also if it raises, which passes through.
 
     Args:
         logger: Of the module that does it.
         level: Of the record.
         name: What it is called: ``name`` in records, ``ragturbo.name`` in traces.
+        start: When it began, in seconds of ``time.perf_counter``; None for now.
 
     Yields:
         The event, to be filled.
     """
-    running = Event(name)
+    running = Event(name, time.perf_counter() if start is None else start)
     try:
         yield running
     except Exception as error:

@@ -29,8 +29,8 @@ def reference_weights(similarities: NDArray[Any], *, low: float = 0.0, high: flo
     """
     if not low < high:
         raise ValueError(f"low is {low}, high is {high}: expected low < high")
-    scaled = (np.asarray(similarities, dtype=np.float32) - np.float32(low)) / np.float32(high - low)
-    weights: Weights = np.clip(scaled, 0.0, 1.0, dtype=np.float32)
+    # In double precision: bounds may be as far from cosines, or as near to each other, as any number of a manifest.
+    weights: Weights = np.interp(similarities, (low, high), (0.0, 1.0)).astype(np.float32)
     return weights
 
 

@@ -156,12 +156,26 @@ def test_too_few_prompts_are_refused(config: LaddConfig, stranger: Path, files: 
         assemble(
             replace(config, data=replace(config.data, prompts=str(few))), stranger, retrieves=True, device=CPU
         )
+    assert not (Path(config.work_dir) / "library").exists()
+
+
+def test_what_is_no_name_is_refused_before_anything_is_encoded(
+    config: LaddConfig, stranger: Path, tmp_path: Path
+) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("cat\nmouse, mice, more\n")
+    with pytest.raises(ValueError, match=r"names\.txt: 'mouse, mice, more' is no name; write one a line"):
+        assemble(
+            replace(config, data=replace(config.data, names=str(names))), stranger, retrieves=True, device=CPU
+        )
+    assert not (Path(config.work_dir) / "library").exists()
 
 
 def test_more_real_pairs_than_pictures_are_refused(config: LaddConfig, stranger: Path) -> None:
     greedy = replace(config, real=replace(config.real, scenes=PICTURES + 1))
     with pytest.raises(ValueError, match=r"\[real\] scenes is 15, and .* holds 14 pictures"):
         assemble(greedy, stranger, retrieves=True, device=CPU)
+    assert not (Path(config.work_dir) / "library").exists()
 
 
 def test_all_pictures_become_real_pairs_where_they_fill_no_shard(config: LaddConfig, stranger: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import threading
 import time
@@ -173,3 +174,23 @@ def test_closing_sends_away_the_calls_that_another_thread_was_to_draw(taking_tur
         go_on.set()
         assert first.result(timeout=10).seed == 1
         closing.result(timeout=10)
+
+
+def test_what_is_logged_of_a_call_includes_the_wait(
+    taking_turns: Generator, caplog: pytest.LogCaptureFixture
+) -> None:
+    drawing = threading.Event()
+
+    def hold(progress: object) -> None:
+        if not drawing.is_set():
+            drawing.set()
+            time.sleep(0.3)
+
+    with caplog.at_level(logging.DEBUG, "ragturbo_sdk"), ThreadPoolExecutor(2) as pool:
+        first = pool.submit(taking_turns.generate, PROMPT, seed=1, progress=hold)
+        drawing.wait(10)
+        taking_turns.generate(PROMPT, seed=2)
+        first.result(timeout=10)
+    events = [record.ragturbo for record in caplog.records if hasattr(record, "ragturbo")]
+    assert [event["event"] for event in events] == ["generate", "generate"]
+    assert min(event["milliseconds"] for event in events) > 200

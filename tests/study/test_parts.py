@@ -10,7 +10,7 @@ import torch
 
 from tests.study.conftest import EVERY_QUESTION, write_config
 from training.ladd.alignment import encode_batch
-from training.ladd.neighbours import queries_of
+from training.ladd.queries import queries_of
 from training.ladd.setup import Parts, assemble
 from training.study.bench import Bench
 from training.study.config import StudyConfig, read_study_config

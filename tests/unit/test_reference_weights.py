@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ragturbo_runtime.reference_weights import outer_weight, reference_weights
@@ -21,6 +21,22 @@ def test_calibration_spreads_bunched_cosines() -> None:
     weights = reference_weights(np.array([[0.91, 0.92, 0.93]]), low=0.91, high=0.93)
     assert weights.dtype == np.float32
     np.testing.assert_allclose(weights, [[0, 0.5, 1]], atol=1e-5)
+
+
+@given(
+    st.lists(st.floats(-1, 1, width=32), min_size=1, max_size=8),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(allow_nan=False, allow_infinity=False),
+)
+def test_any_bounds_give_weights_in_the_cosines_order(cosines: list[float], low: float, high: float) -> None:
+    low, high = sorted((low, high))
+    assume(low < high)
+    values = np.array(sorted(cosines))
+    weights = reference_weights(values, low=low, high=high)
+    assert ((weights >= 0) & (weights <= 1)).all()
+    assert (np.diff(weights) >= 0).all()
+    assert (weights[values <= low] == 0).all()
+    assert (weights[values >= high] == 1).all()
 
 
 def test_bounds_in_the_wrong_order_are_refused() -> None:

@@ -29,10 +29,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         from training.baselines.config import read_baselines_config
+
+        config = read_baselines_config(options.config)  # before torch is imported, which takes 10 s
         from training.baselines.stages import BaselinesRun
 
         logging.basicConfig(level=logging.INFO, format="%(message)s")
-        run = BaselinesRun(read_baselines_config(options.config), options.family, options.work)
+        run = BaselinesRun(config, options.family, options.work)
         for name in (options.only,) if options.only else ("lcm", "rdm"):
             run.train(name)
     except (ValueError, FloatingPointError, OSError) as error:

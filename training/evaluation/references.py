@@ -14,7 +14,7 @@ from ragturbo_runtime.index.exact import ExactIndex
 from ragturbo_runtime.retriever import Calibration, Retriever
 from training.family.folder import Family
 from training.ladd.library import Codec, ReferenceFeatures, TrainingLibrary, encode_keys
-from training.ladd.neighbours import Ask, queries_of
+from training.ladd.queries import Ask, queries_of
 from training.models.checkpoint import AdapterMetadata
 
 

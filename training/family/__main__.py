@@ -58,7 +58,6 @@ def _run(options: argparse.Namespace) -> None:
     import logging
 
     from training.family.config import read_family_config
-    from training.family.stages import train_family
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = read_family_config(options.config)
@@ -69,6 +68,8 @@ def _run(options: argparse.Namespace) -> None:
             f"{out} is the family's folder and the work folder, whose checkpoints and caches may be deleted; "
             f"give another one: --work {out}-work"
         )
+    from training.family.stages import train_family  # torch, 10 s: what is wrong is said before
+
     train_family(config, out, work, until=options.until)
 
 

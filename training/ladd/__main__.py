@@ -19,10 +19,15 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = _parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    from training.ladd.config_file import read_ladd_config
     from training.ladd.errors import NonFiniteLossError
-    from training.ladd.run import train
 
     try:
+        read_ladd_config(
+            options.config
+        )  # what is wrong with it is said before torch is imported, which takes 10 s
+        from training.ladd.run import train
+
         written, gate = train(
             options.config,
             family=options.family,

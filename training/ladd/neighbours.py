@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,19 +19,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ragturbo_runtime.index.exact import ExactIndex
-from ragturbo_runtime.phrases import split_phrases
 from ragturbo_runtime.reference_weights import reference_weights
 from ragturbo_runtime.retriever import Calibration
 from training.ladd.library import TrainingLibrary, encode_keys
 from training.ladd.neighbour_search import CELLS, Queries
+from training.ladd.queries import Ask, queries_of
 
 if TYPE_CHECKING:
     from training.family.text_tower import TextTower
     from training.ladd.masking import Masker
     from training.ladd.pairs import Pairs
 
-Ask = Literal["both", "prompt", "phrases"]
-"""What a prompt is looked up by: the whole prompt and each of its object phrases, as the runtime does, or one alone."""
 SMALLEST_WIDTH = 1e-3
 """A calibration narrower than this weighs rounding errors."""
 
@@ -106,14 +104,6 @@ def find_neighbours(
     return Neighbours(rows, cosines, prompt_keys, calibration)
 
 
-def queries_of(prompt: str, ask: Ask = "both") -> list[str]:
-    """What a prompt is looked up by, without repeats; a prompt without object phrases by itself."""
-    if ask == "prompt":
-        return [prompt]
-    phrases = split_phrases(prompt)
-    return list(dict.fromkeys([prompt, *phrases])) if ask == "both" else phrases or [prompt]
-
-
 def calibrate(
     text: TextTower, library: TrainingLibrary, prompts: Sequence[str], percentiles: tuple[float, float]
 ) -> Calibration:
@@ -129,7 +119,7 @@ def calibrate(
         ValueError: The library is empty, or the calibration has no width.
     """
     _require_entries(library)
-    queries = dict.fromkeys(query for prompt in prompts for query in (prompt, *split_phrases(prompt)))
+    queries = dict.fromkeys(query for prompt in prompts for query in queries_of(prompt))
     keys = encode_keys(text, list(queries))
     _, cosines = ExactIndex(library.keys.numpy().astype(np.float16)).search(keys.numpy(), 1)
     return measure_calibration(keys, library.keys, cosines[:, 0], percentiles)

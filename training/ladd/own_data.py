@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from training.data.picture_folder import read_picture_folder
 from training.data.prompt_file import read_prompts
 from training.family.folder import LATENT_CONFIGS, configs_hash
 from training.ladd.diffusion import Diffusion
@@ -51,22 +52,28 @@ def own_material(
         FileNotFoundError: A file or a picture is missing.
         ValueError: A file cannot be used, or there are too few prompts; names it and the way out.
     """
-    data, work = config.data, Path(config.work_dir)
-    library = encode_own_library(family, Path(data.library), work / "library")
+    # All that may be wrong with the files is said before the first picture is encoded.
+    data, masker = config.data, _masker(config)
+    _require_pictures(config)
     if data.pairs:
         training, held_out = _given_pairs(config, family)
     else:
-        training, held_out = _drawn_pairs(config, family, teacher, bf16=bf16)
+        prompts = _split_prompts(config)
+    library = encode_own_library(family, Path(data.library), Path(config.work_dir) / "library")
+    if not data.pairs:
+        training, held_out = _drawn_pairs(config, family, teacher, *prompts, bf16=bf16)
     percentiles = (config.retrieval.low_percentile, config.retrieval.high_percentile)
     calibration = calibrate(family.text, library, training.prompts, percentiles)
     if config.real.scenes:
         training = join_pairs([training, _real_pairs(config, family, teacher, library, bf16=bf16)])
-    return Material(library, calibration, training, held_out, None, _masker(config, library))
+    masker = masker or Masker(guess_names(library.captions))
+    return Material(library, calibration, training, held_out, None, masker)
 
 
-def _masker(config: LaddConfig, library: TrainingLibrary) -> Masker:
+def _masker(config: LaddConfig) -> Masker | None:
+    """Of the names in a file; None where there is none, and captions must say them."""
     if not config.data.names:
-        return Masker(guess_names(library.captions))
+        return None
     lines = [[part.strip() for part in line.split(",")] for line in read_prompts(Path(config.data.names))]
     if bad := [line for line in lines if len(line) > 2 or not all(line)]:
         raise ValueError(
@@ -74,6 +81,14 @@ def _masker(config: LaddConfig, library: TrainingLibrary) -> Masker:
             "it is irregular"
         )
     return Masker({line[0]: line[-1] for line in lines})
+
+
+def _require_pictures(config: LaddConfig) -> None:
+    count = len(read_picture_folder(Path(config.data.library)))
+    if config.real.scenes > count:
+        raise ValueError(
+            f"[real] scenes is {config.real.scenes}, and {config.data.library} holds {count} pictures; lower it"
+        )
 
 
 def _held_out(config: LaddConfig, prompts: Sequence[str], where: str) -> list[str]:
@@ -87,13 +102,23 @@ def _held_out(config: LaddConfig, prompts: Sequence[str], where: str) -> list[st
     return unique[-count:]
 
 
-def _drawn_pairs(
-    config: LaddConfig, family: Family, teacher: UNet2DConditionModel, *, bf16: bool
-) -> tuple[Pairs, Pairs]:
+def _split_prompts(config: LaddConfig) -> tuple[list[str], list[str]]:
+    """The prompts to train on, and those held out."""
     prompts = read_prompts(Path(config.data.prompts))
     held_out = _held_out(config, prompts, config.data.prompts)
     apart = set(held_out)
-    training = [prompt for prompt in prompts if prompt not in apart]
+    return [prompt for prompt in prompts if prompt not in apart], held_out
+
+
+def _drawn_pairs(
+    config: LaddConfig,
+    family: Family,
+    teacher: UNet2DConditionModel,
+    training: list[str],
+    held_out: list[str],
+    *,
+    bf16: bool,
+) -> tuple[Pairs, Pairs]:
     size, count = config.pairs.shard_size, config.pairs.count
     asked = list(islice(cycle(training), whole_shards(count, size)))
     folder = Path(config.work_dir) / "pairs"
@@ -144,10 +169,6 @@ def _real_pairs(
 ) -> Pairs:
     """Invert some of the library's pictures, chosen by the seed."""
     size = config.pairs.shard_size
-    if config.real.scenes > len(library):
-        raise ValueError(
-            f"[real] scenes is {config.real.scenes}, and {config.data.library} holds {len(library)} pictures; lower it"
-        )
     order = np.random.default_rng(config.seed).permutation(len(library))
     # From the top again where the pictures do not fill the last shard.
     rows = np.resize(order, whole_shards(config.real.scenes, size)).tolist()

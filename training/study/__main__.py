@@ -29,10 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from ragturbo_runtime.errors import RagTurboError
     from training.ladd.errors import NonFiniteLossError
     from training.study.config import read_study_config
-    from training.study.run import Study
 
     try:
-        config = read_study_config(options.config)
+        config = read_study_config(options.config)  # before torch is imported, which takes 10 s
+        from training.study.run import Study
+
         study = Study(config, options.family, options.judge or options.family / "judge.safetensors")
         document = study.run(options.out)
     except (RagTurboError, NonFiniteLossError, ValueError, OSError) as error:

@@ -11,7 +11,8 @@ from ragturbo_runtime.retriever import Calibration
 from training.data.inventions import concept_of
 from training.ladd.batches import Batcher
 from training.ladd.library import ReferenceFeatures, TrainingLibrary
-from training.ladd.neighbours import Ask, Neighbours, find_neighbours
+from training.ladd.neighbours import Neighbours, find_neighbours
+from training.ladd.queries import Ask
 from training.ladd.setup import Parts
 from training.ladd.strangers import strangers_of
 from training.models.adapter import HSpaceAdapter

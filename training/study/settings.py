@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from training.ladd.config import LaddConfig
-from training.ladd.neighbours import Ask
+from training.ladd.queries import Ask
 
 Caption = Literal["caption", "empty"]
 Encoder = Literal["student", "teacher"]

@@ -12,11 +12,18 @@ from tests.sdk.throughput import measure
 @pytest.mark.quiet
 @pytest.mark.parametrize("threads", [None, 1], ids=["all cores", "one thread"])
 def test_callers_gain_what_the_bare_graphs_gain(threads: int | None) -> None:
-    """Minus 5 %, in ten rounds; where something else seems to have the machine meanwhile, up to thirty more follow."""
-    for measured in measure(threads=threads, callers=8, pictures=24, rounds=40):
-        if len(measured.bare) >= 10 and measured.ratio >= 0.95:
-            return
-    pytest.fail(str(measured))
+    """Minus 5 %, in eight rounds or more.
+
+    Where something else has the machine meanwhile up to seven more follow, and then the model is loaded anew, twice:
+    what the bare graphs gain differs by 5 % from load to load, because they lie elsewhere in memory.
+    """
+    found = []
+    for _ in range(3):
+        for measured in measure(threads=threads, callers=8, pictures=24, rounds=15):
+            if len(measured.bare) >= 8 and measured.ratio >= 0.95:
+                return
+        found.append(str(measured))
+    pytest.fail("; ".join(found))
 
 
 @pytest.mark.parametrize(

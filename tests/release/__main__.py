@@ -50,7 +50,7 @@ class Report:
 
     def line(self, mark: str, name: str, text: str) -> None:
         """Print one line."""
-        print(f"{mark:<9}{name:<16}{text}", flush=True)
+        print(f"{mark:<8} {name:<15} {text}", flush=True)
 
 
 def main(out: Path) -> int:

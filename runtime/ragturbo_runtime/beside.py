@@ -65,6 +65,6 @@ def _done(work: Callable[[], Result]) -> Future[Result]:
     future: Future[Result] = Future()
     try:
         future.set_result(work())
-    except BaseException as exc:
+    except Exception as exc:
         future.set_exception(exc)
     return future

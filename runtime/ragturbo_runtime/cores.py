@@ -6,8 +6,8 @@ import os
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, 1 or more."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process's main thread may use, whichever thread asks; 1 or more."""
+    return len(os.sched_getaffinity(os.getpid())) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def busy_cores(is_large: bool, threads: int | None, cores: int) -> int:

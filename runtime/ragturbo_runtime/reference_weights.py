@@ -29,7 +29,7 @@ def reference_weights(similarities: NDArray[Any], *, low: float = 0.0, high: flo
     """
     if not low < high:
         raise ValueError(f"low is {low}, high is {high}: expected low < high")
-    # In double precision: bounds may be as far from cosines, or as near to each other, as any number of a manifest.
+    # In double precision: a manifest's bounds may be far from all cosines, or very near to each other.
     weights: Weights = np.interp(similarities, (low, high), (0.0, 1.0)).astype(np.float32)
     return weights
 

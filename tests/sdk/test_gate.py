@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import threading
 import time
+import weakref
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ragturbo_runtime.pipeline import Pipeline
@@ -194,3 +197,88 @@ def test_what_is_logged_of_a_call_includes_the_wait(
     events = [record.ragturbo for record in caplog.records if hasattr(record, "ragturbo")]
     assert [event["event"] for event in events] == ["generate", "generate"]
     assert min(event["milliseconds"] for event in events) > 200
+
+
+@pytest.mark.parametrize("daemon", [False, True])
+def test_who_draws_in_his_own_thread_is_not_overtaken_for_ever(taking_turns: Generator, daemon: bool) -> None:
+    """Plain callers in a loop keep the thread that draws for them busy; it must stand in line too."""
+    stop, done = threading.Event(), threading.Event()
+
+    def loop() -> None:
+        while not stop.is_set():
+            taking_turns.generate(PROMPT, seed=1)
+
+    def own() -> None:
+        for _ in range(5):
+            taking_turns.generate(PROMPT, seed=1, progress=None if daemon else lambda _: None)
+        taking_turns.warmup()
+        done.set()
+
+    with ThreadPoolExecutor(4) as pool:
+        calls = [pool.submit(loop) for _ in range(4)]
+        threading.Thread(target=own, daemon=True).start()
+        finished = done.wait(20)
+        stop.set()
+        assert finished
+        for call in calls:
+            call.result(timeout=30)
+
+
+def test_a_daemon_thread_draws_itself_so_that_the_interpreter_may_end(
+    taking_turns: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    draw = Pipeline.draw
+
+    def noting(self: Pipeline, request: DrawRequest, **options: object) -> DrawResult:
+        names.append(threading.current_thread().name)
+        return draw(self, request, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Pipeline, "draw", noting)
+    threads = [
+        threading.Thread(target=taking_turns.generate, args=(PROMPT,), daemon=True, name="daemon")
+        for _ in range(6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert names == ["daemon"] * 6
+
+
+def test_a_callback_may_make_a_clone_and_draw_with_it(taking_turns: Generator) -> None:
+    drawn: list[int] = []
+
+    def other(_: object) -> None:
+        if not drawn:
+            with taking_turns.clone() as clone:
+                drawn.append(clone.generate(PROMPT, seed=5).seed)
+
+    taking_turns.generate(PROMPT, seed=1, progress=other)
+    assert drawn == [5]
+
+
+def test_a_signals_handler_may_close_while_this_thread_holds_the_lock() -> None:
+    gate = Gate(1)
+    with gate._changed:
+        assert gate.close()
+
+
+def test_what_a_failed_call_held_is_freed_at_once(
+    taking_turns: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[weakref.ref[object]] = []
+
+    def fail(self: Pipeline, request: DrawRequest, **options: object) -> DrawResult:
+        large = np.zeros(8)
+        held.append(weakref.ref(large))
+        raise ValueError(large.shape)
+
+    monkeypatch.setattr(Pipeline, "draw", fail)
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="8"):
+            taking_turns.generate(PROMPT, cancel=CancelToken())
+        assert held[0]() is None
+    finally:
+        gc.enable()

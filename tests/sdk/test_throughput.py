@@ -14,11 +14,11 @@ from tests.sdk.throughput import measure
 def test_callers_gain_what_the_bare_graphs_gain(threads: int | None) -> None:
     """Minus 5 %, in eight rounds or more.
 
-    Where something else has the machine meanwhile up to seven more follow, and then the model is loaded anew, twice:
+    Where something else has the machine meanwhile up to seven more follow, and then the model is loaded anew, up to three times:
     what the bare graphs gain differs by 5 % from load to load, because they lie elsewhere in memory.
     """
     found = []
-    for _ in range(3):
+    for _ in range(4):
         for measured in measure(threads=threads, callers=8, pictures=24, rounds=15):
             if len(measured.bare) >= 8 and measured.ratio >= 0.95:
                 return
@@ -33,8 +33,8 @@ def test_callers_gain_what_the_bare_graphs_gain(threads: int | None) -> None:
         (False, 1, 2, 8),
         (False, None, 2, 1),
         (False, None, 1, 1),
-        (False, None, 16, 20),
-        (False, 4, 8, 12),
+        (False, None, 16, 14),
+        (False, 4, 8, 10),
     ],
 )
 def test_as_many_calls_side_by_side_as_fill_the_cores(

@@ -31,10 +31,10 @@ def test_a_small_models_graphs_keep_two_cores_busy(
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_cores_that_were_taken_away_do_not_count() -> None:
-    allowed = os.sched_getaffinity(0)
+    allowed = os.sched_getaffinity(os.getpid())
     try:
-        os.sched_setaffinity(0, {min(allowed)})
+        os.sched_setaffinity(os.getpid(), {min(allowed)})
         assert usable_cores() == 1
     finally:
-        os.sched_setaffinity(0, allowed)
+        os.sched_setaffinity(os.getpid(), allowed)
     assert usable_cores() == len(allowed)

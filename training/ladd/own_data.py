@@ -53,8 +53,8 @@ def own_material(
         ValueError: A file cannot be used, or there are too few prompts; names it and the way out.
     """
     # All that may be wrong with the files is said before the first picture is encoded.
-    data, masker = config.data, _masker(config)
-    _require_pictures(config)
+    data = config.data
+    masker = _masker(config, _captions(config))
     if data.pairs:
         training, held_out = _given_pairs(config, family)
     else:
@@ -66,14 +66,12 @@ def own_material(
     calibration = calibrate(family.text, library, training.prompts, percentiles)
     if config.real.scenes:
         training = join_pairs([training, _real_pairs(config, family, teacher, library, bf16=bf16)])
-    masker = masker or Masker(guess_names(library.captions))
     return Material(library, calibration, training, held_out, None, masker)
 
 
-def _masker(config: LaddConfig) -> Masker | None:
-    """Of the names in a file; None where there is none, and captions must say them."""
+def _masker(config: LaddConfig, captions: Sequence[str]) -> Masker:
     if not config.data.names:
-        return None
+        return Masker(guess_names(captions))
     lines = [[part.strip() for part in line.split(",")] for line in read_prompts(Path(config.data.names))]
     if bad := [line for line in lines if len(line) > 2 or not all(line)]:
         raise ValueError(
@@ -83,12 +81,14 @@ def _masker(config: LaddConfig) -> Masker | None:
     return Masker({line[0]: line[-1] for line in lines})
 
 
-def _require_pictures(config: LaddConfig) -> None:
-    count = len(read_picture_folder(Path(config.data.library)))
-    if config.real.scenes > count:
+def _captions(config: LaddConfig) -> list[str]:
+    """The pictures' captions; there must be as many as are to become real pairs."""
+    captions = [picture.caption for picture in read_picture_folder(Path(config.data.library))]
+    if config.real.scenes > len(captions):
         raise ValueError(
-            f"[real] scenes is {config.real.scenes}, and {config.data.library} holds {count} pictures; lower it"
+            f"[real] scenes is {config.real.scenes}, and {config.data.library} holds {len(captions)} pictures; lower it"
         )
+    return captions
 
 
 def _held_out(config: LaddConfig, prompts: Sequence[str], where: str) -> list[str]:

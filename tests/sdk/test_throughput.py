@@ -14,8 +14,8 @@ from tests.sdk.throughput import measure
 def test_callers_gain_what_the_bare_graphs_gain(threads: int | None) -> None:
     """Minus 5 %, in eight rounds or more.
 
-    Where something else has the machine meanwhile up to seven more follow, and then the model is loaded anew, up to three times:
-    what the bare graphs gain differs by 5 % from load to load, because they lie elsewhere in memory.
+    Where something else has the machine meanwhile up to seven more follow, and then the model is loaded anew, up to
+    three times: what the bare graphs gain differs by 5 % from load to load, because they lie elsewhere in memory.
     """
     found = []
     for _ in range(4):

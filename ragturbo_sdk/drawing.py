@@ -68,9 +68,9 @@ class Drawing:
     def draw(self, request: DrawRequest, cancel: CancelToken | None, progress: Tell) -> Drawn:
         """Draw in this thread; with a token in another, so that cancelling it returns at once.
 
-        Who would have to wait lets another thread draw too: callers who take turns lose what caches and scheduler
-        had made of the last one (8 % of a picture); the thread that draws for all of them stays. Not so where the
-        caller's is a daemon thread: the interpreter's end would wait for the other.
+        Who would have to wait lets another thread draw too: callers who take turns are 4 to 10 % slower than one
+        caller (docs/pitfalls.md); the thread that draws for all of them stays. Not so where the caller's is a daemon
+        thread: the interpreter's end would wait for the other.
 
         Args:
             request: What to draw.
@@ -152,8 +152,8 @@ def side_by_side(is_large: bool, threads: int | None, cores: int) -> int:
 
     Returns:
         1 or more. Where there is room for several calls, six more of them use what the others leave while they are
-        between two graphs, or wait for Python's lock: with two cores and threads=1, four calls at once use 95.7 % of
-        the cores, eight 97.6 %.
+        between two graphs, or wait for Python's lock: with two cores and threads=1, four calls at once use 96 % of
+        the cores, eight 98 %.
     """
     fill = cores // busy_cores(is_large, threads, cores)
     return fill if fill == 1 else fill + 6

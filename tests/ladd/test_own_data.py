@@ -149,25 +149,21 @@ def test_half_a_data_table_is_refused(tmp_path: Path, data: dict[str, str], mess
         run_of(tmp_path, tmp_path, **data)
 
 
-def test_too_few_prompts_are_refused(config: LaddConfig, stranger: Path, files: Path, tmp_path: Path) -> None:
-    few = tmp_path / "few.txt"
-    few.write_text("a cat\na dog\na cat\n")
-    with pytest.raises(ValueError, match=r"few\.txt: 2 different prompts, and \[pairs\] held_out = 6"):
-        assemble(
-            replace(config, data=replace(config.data, prompts=str(few))), stranger, retrieves=True, device=CPU
-        )
-    assert not (Path(config.work_dir) / "library").exists()
-
-
-def test_what_is_no_name_is_refused_before_anything_is_encoded(
-    config: LaddConfig, stranger: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("key", "content", "message"),
+    [
+        ("prompts", "a cat\na dog\na cat\n", r"2 different prompts, and \[pairs\] held_out = 6"),
+        ("names", "cat\nmouse, mice, more\n", "'mouse, mice, more' is no name; write one a line"),
+    ],
+)
+def test_a_bad_file_is_refused_before_anything_is_encoded(
+    config: LaddConfig, stranger: Path, tmp_path: Path, key: str, content: str, message: str
 ) -> None:
-    names = tmp_path / "names.txt"
-    names.write_text("cat\nmouse, mice, more\n")
-    with pytest.raises(ValueError, match=r"names\.txt: 'mouse, mice, more' is no name; write one a line"):
-        assemble(
-            replace(config, data=replace(config.data, names=str(names))), stranger, retrieves=True, device=CPU
-        )
+    file = tmp_path / "mine.txt"
+    file.write_text(content)
+    bad = replace(config, data=replace(config.data, **{key: str(file)}))
+    with pytest.raises(ValueError, match=rf"mine\.txt: {message}"):
+        assemble(bad, stranger, retrieves=True, device=CPU)
     assert not (Path(config.work_dir) / "library").exists()
 
 

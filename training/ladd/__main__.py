@@ -23,9 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     from training.ladd.errors import NonFiniteLossError
 
     try:
-        read_ladd_config(
-            options.config
-        )  # what is wrong with it is said before torch is imported, which takes 10 s
+        read_ladd_config(options.config)  # before torch is imported, which takes 10 s
         from training.ladd.run import train
 
         written, gate = train(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from training.data.picture_folder import read_picture_folder
+from training.data.picture_folder import CaptionedPicture, read_picture_folder
 from training.data.prompt_file import read_prompts
 from training.family.folder import LATENT_CONFIGS, configs_hash
 from training.ladd.diffusion import Diffusion
@@ -52,14 +52,14 @@ def own_material(
         FileNotFoundError: A file or a picture is missing.
         ValueError: A file cannot be used, or there are too few prompts; names it and the way out.
     """
-    # All that may be wrong with the files is said before the first picture is encoded.
-    data = config.data
-    masker = _masker(config, _captions(config))
+    # What is wrong with captions, names, pairs or prompts is said before the first picture is encoded.
+    data, pictures = config.data, _pictures(config)
+    masker = _masker(config, [picture.caption for picture in pictures])
     if data.pairs:
         training, held_out = _given_pairs(config, family)
     else:
         prompts = _split_prompts(config)
-    library = encode_own_library(family, Path(data.library), Path(config.work_dir) / "library")
+    library = encode_own_library(family, Path(data.library), pictures, Path(config.work_dir) / "library")
     if not data.pairs:
         training, held_out = _drawn_pairs(config, family, teacher, *prompts, bf16=bf16)
     percentiles = (config.retrieval.low_percentile, config.retrieval.high_percentile)
@@ -81,14 +81,14 @@ def _masker(config: LaddConfig, captions: Sequence[str]) -> Masker:
     return Masker({line[0]: line[-1] for line in lines})
 
 
-def _captions(config: LaddConfig) -> list[str]:
-    """The pictures' captions; there must be as many as are to become real pairs."""
-    captions = [picture.caption for picture in read_picture_folder(Path(config.data.library))]
-    if config.real.scenes > len(captions):
+def _pictures(config: LaddConfig) -> tuple[CaptionedPicture, ...]:
+    """The library's; there must be as many as are to become real pairs."""
+    pictures = read_picture_folder(Path(config.data.library))
+    if config.real.scenes > len(pictures):
         raise ValueError(
-            f"[real] scenes is {config.real.scenes}, and {config.data.library} holds {len(captions)} pictures; lower it"
+            f"[real] scenes is {config.real.scenes}, and {config.data.library} holds {len(pictures)} pictures; lower it"
         )
-    return captions
+    return pictures
 
 
 def _held_out(config: LaddConfig, prompts: Sequence[str], where: str) -> list[str]:

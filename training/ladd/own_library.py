@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from training.atomic import save_atomically
-from training.data.picture_folder import CaptionedPicture, load_pixels, read_picture_folder
+from training.data.picture_folder import CaptionedPicture, load_pixels
 from training.family.folder import LATENT_CONFIGS, configs_hash, family_hashes
 from training.ladd.library import TrainingLibrary, encode_keys, encode_pictures
 from training.recipe import check_recipe, digest_of, write_recipe
@@ -24,20 +24,22 @@ BATCH = 32
 RECIPE_FILE, ENCODED_FILE = "library.json", "library.safetensors"
 
 
-def encode_own_library(family: Family, folder: Path, kept: Path) -> TrainingLibrary:
+def encode_own_library(
+    family: Family, folder: Path, pictures: Sequence[CaptionedPicture], kept: Path
+) -> TrainingLibrary:
     """Encode the pictures of a folder, or read what an earlier run encoded.
 
     Args:
         family: Its autoencoder and text tower.
-        folder: As `training.data.picture_folder`.
+        folder: Where the pictures lie.
+        pictures: What `read_picture_folder` found there.
         kept: Folder of what is kept.
 
     Raises:
-        FileNotFoundError: The folder or a picture is missing.
-        ValueError: Captions or pictures cannot be read, or `kept` is of other pictures or of another family.
+        FileNotFoundError: A picture is missing.
+        ValueError: A picture cannot be read, or `kept` is of other pictures or of another family.
         OSError: The disk is full.
     """
-    pictures = read_picture_folder(folder)
     captions = tuple(one.caption for one in pictures)
     recipe, path = _recipe(family, folder, pictures), kept / ENCODED_FILE
     if (kept / RECIPE_FILE).exists():
